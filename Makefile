@@ -1,0 +1,75 @@
+# The commands of the project; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+TORCH := torch==2.13.0
+FRESH ?= 0
+
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export RAY_AUTH_MODE ?= token
+export RAY_TRAIN_ENABLE_PREEMPTION_WATCHER ?= 0
+export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO ?= 0
+export WANDB_SILENT ?= true
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it or give its path, make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and alone, with its own dependencies; the rest is one complete lock, so that nothing can replace it
+$(VENV)/.installed: requirements.lock | $(VENV)/bin/python
+	@echo "== installing (once) =="
+	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.installed ## create .venv and install the locked requirements
+
+dev: $(VENV)/.installed-dev ## setup, and what tests and checks need
+
+demo: setup ## the whole loop on real data: train, index, evaluate, serve, report (FRESH=1 starts anew)
+	@if [ "$(FRESH)" = 1 ]; then rm -rf outputs/demo; fi
+	$(PY) -m jobs.pipeline run_dir=outputs/demo demo=true
+
+test: dev ## the tests
+	$(PY) -m pytest
+
+check: dev ## style, types, import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/pyright
+
+format: dev ## rewrite the code in the project's style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: dev ## speed ratios against peers and limits, in one run
+	$(PY) -m bench.run
+
+wandb-sync: setup ## upload offline runs to Weights & Biases
+	$(PY) -m recsys.tracking.sync outputs
+
+lock: ## resolve the declared dependencies anew and write the two lock files
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet $(TORCH) packaging
+	$(VENV)-lock/bin/pip install --quiet -e '.[dev]'
+	$(VENV)-lock/bin/python docker/lock.py
+	rm -rf $(VENV)-lock
+
+clean: ## remove outputs and caches, not .venv nor .data
+	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help setup dev demo test check format bench wandb-sync lock clean
