@@ -1,0 +1,95 @@
+"""Configuration is composed once, on the driver, and is a frozen value from there on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from recsys.artefact import ArtefactError, fingerprint_of
+from recsys.cluster.start import ClusterSpec
+from recsys.data.leaks import LeakError
+from recsys.data.prepare import DataSpec
+from recsys.index.vector_index import IndexSpec
+from recsys.model import ModelSpec
+from recsys.schema import SchemaError
+from recsys.tracking.wandb import TrackingSpec
+from recsys.train.spec import TrainSpec
+from recsys.value import value
+from serve.runner import ServeSpec
+
+CONFIGS = str(Path(__file__).resolve().parent.parent / "configs")
+MISTAKES = (ArtefactError, LeakError, SchemaError, InstantiationException, ValueError, TypeError, FileNotFoundError)
+
+
+@value
+class Settings:
+    """Everything that a job was told, instantiated and checked."""
+
+    data: DataSpec
+    model: ModelSpec
+    train: TrainSpec
+    cluster: ClusterSpec
+    index: IndexSpec
+    serve: ServeSpec
+    tracking: TrackingSpec
+    run_dir: str
+    fresh: bool
+    demo: bool
+    plain: dict[str, Any]  # the composed configuration, for the log
+
+    @property
+    def identity(self) -> str:
+        """The same for every attempt at the same run."""
+        return fingerprint_of(self.run_dir, self.plain["data"], self.plain["model"], self.plain["train"])
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """Instantiate a composed configuration. Unknown keys, wrong types and values out of range raise, naming the key."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    parts = {name: _instantiate(plain[name], name) for name in ("model", "train", "cluster", "index", "serve", "tracking")}
+    run_dir = plain["run_dir"] if "://" in plain["run_dir"] else str(Path(plain["run_dir"]).resolve())
+    return Settings(
+        data=_instantiate(plain["data"]["spec"], "data.spec"),
+        run_dir=run_dir,
+        fresh=plain["fresh"],
+        demo=plain["demo"],
+        plain={str(key): held for key, held in plain.items()},
+        **parts,
+    )
+
+
+def job(main: Callable[[Settings], None]) -> Callable[[], None]:
+    """Make a command-line entry point: Hydra's overrides in, a user's mistakes as one line and exit status 2."""
+
+    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="config")
+    def entry(config: DictConfig) -> None:
+        if "--debug" not in sys.argv and os.environ.get("RECSYS_TRACEBACK") != "1":
+            _run_politely(main, config)
+        else:
+            main(settings_of(config))
+
+    return entry
+
+
+def _run_politely(main: Callable[[Settings], None], config: DictConfig) -> None:
+    try:
+        main(settings_of(config))
+    except MISTAKES as error:
+        print(f"error: {error}\n(RECSYS_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
+        sys.exit(2)
+
+
+def _instantiate(config: Any, name: str) -> Any:
+    try:
+        return hydra.utils.instantiate(config, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise ValueError(f"{name}: {cause}") from error

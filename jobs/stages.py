@@ -1,0 +1,48 @@
+"""What the jobs share: stages that are skipped when their result is there, timed, and logged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from jobs.settings import Settings
+from recsys.artefact import Artefact, join_uri, opened, peek, read_file, write_file
+
+
+@dataclass(slots=True)
+class Stages:
+    """The stages of a run in a run_dir: each an artefact whose fingerprint says what it was made from."""
+
+    settings: Settings
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def uri(self, name: str) -> str:
+        return join_uri(self.settings.run_dir, name)
+
+    def reach(self, name: str, kind: str, fingerprint: str, make: Callable[[str], None]) -> Artefact:
+        """The artefact `name` with this fingerprint: the one that is there, or a new one."""
+        held = peek(self.uri(name), kind)
+        if held is not None and held["fingerprint"] == fingerprint and not self.settings.fresh:
+            self.say(name, "is there already, from the same settings and inputs")
+            self.seconds[name] = self._remembered().get(name, 0.0)
+            return opened(self.uri(name), kind)
+        began = time.perf_counter()
+        self.say(name, "...")
+        make(self.uri(name))
+        self.seconds[name] = round(time.perf_counter() - began, 2)
+        self._remember()
+        self.say(name, f"done in {self.seconds[name]:.1f} s")
+        return opened(self.uri(name), kind)
+
+    def say(self, name: str, text: str) -> None:
+        print(f"== {name}: {text}", flush=True)
+
+    def _remembered(self) -> dict[str, float]:
+        held = read_file(join_uri(self.settings.run_dir, "seconds.json"), missing=b"{}")
+        return json.loads(held)
+
+    def _remember(self) -> None:
+        text = json.dumps(self._remembered() | self.seconds)
+        write_file(join_uri(self.settings.run_dir, "seconds.json"), text.encode())
