@@ -1,0 +1,94 @@
+"""What is known of items and users as tensors, ready to be encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from recsys.data.spec import FIRST, DatasetSpec
+from recsys.data.vocabulary import stable_hash
+
+
+class _Columns:
+    """Tensors whose first dimension is the vocabulary index."""
+
+    __slots__ = ()
+
+    def take(self, index: Tensor) -> Self:
+        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> Self:
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return getattr(self, fields(self)[0].name).shape[0]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue(_Columns):
+    """Items by vocabulary index; row 0 is padding, row 1 an unknown item."""
+
+    id_hash: Tensor  # [V, Hn] int64, 0 for padding only
+    categorical: Tensor  # [V, C] int64
+    numeric: Tensor  # [V, F] float32
+    text: Tensor  # [V, E] float16
+    log_p: Tensor  # [V] float32, log of the smoothed share of train events; padding and unknown never offered
+
+    @classmethod
+    def load(cls, dataset: Path, spec: DatasetSpec, id_buckets: int, num_hashes: int = 2) -> Catalogue:
+        table = pq.read_table(dataset / "items.parquet")
+        count = table["train_count"].to_numpy().astype(np.float64)
+        log_p = np.log((count + 1) / (count[FIRST:] + 1).sum()) if len(count) > FIRST else np.zeros(len(count))
+        log_p[:FIRST] = -30.0
+        text = np.load(dataset / "text_vectors.npy") if spec.text_dim else np.zeros((len(table), 0), np.float16)
+        return cls(
+            id_hash=_hashes(table["item_id"], id_buckets, num_hashes),
+            categorical=_stack(table, list(spec.item_categorical), torch.int64),
+            numeric=_stack(table, spec.item_numeric, torch.float32),
+            text=torch.from_numpy(text),
+            log_p=torch.from_numpy(log_p).float(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserTable(_Columns):
+    """Users by vocabulary index; row 0 is padding, row 1 an unknown user."""
+
+    hash: Tensor  # [U] int64; 0 for padding and unknown
+    categorical: Tensor  # [U, C] int64
+    numeric: Tensor  # [U, F] float32
+
+    @classmethod
+    def load(cls, dataset: Path, spec: DatasetSpec, id_buckets: int) -> UserTable:
+        table = pq.read_table(dataset / "users.parquet")
+        hashed = _hashes(table["user_id"], id_buckets, 1)[:, 0] if id_buckets else torch.zeros(len(table)).long()
+        hashed[: min(FIRST, len(hashed))] = 0
+        return cls(
+            hash=hashed,
+            categorical=_stack(table, list(spec.user_categorical), torch.int64),
+            numeric=_stack(table, spec.user_numeric, torch.float32),
+        )
+
+
+def _hashes(ids: pa.ChunkedArray, buckets: int, num_hashes: int) -> Tensor:
+    """[V, num_hashes] in [1, buckets); padding, the first row, hashes to 0."""
+    if buckets < 2:
+        raise ValueError(f"id_buckets must be at least 2, got {buckets}")
+    strings = [text or "" for text in ids.to_pylist()]
+    hashed = np.stack([stable_hash(strings, buckets - 1, salt) + 1 for salt in range(num_hashes)], axis=1)
+    hashed[0] = 0
+    return torch.from_numpy(hashed)
+
+
+def _stack(table: pa.Table, names: Sequence[str], dtype: torch.dtype) -> Tensor:
+    if not names:
+        return torch.zeros((len(table), 0), dtype=dtype)
+    return torch.stack([torch.from_numpy(table[name].to_numpy().copy()).to(dtype) for name in names], dim=1)
