@@ -45,7 +45,7 @@ class Hits:
 def exact_search(
     vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
 ) -> Hits:
-    """The k items of largest inner product with each query [B, D], among `vectors` [n, D] whose place is allowed [n]."""
+    """The k items of largest inner product with each query [B, D], among the `vectors` [n, D] that are allowed [n]."""
     if allowed is not None:
         vectors, ids = vectors[allowed], ids[allowed]
     k = min(k, len(vectors))

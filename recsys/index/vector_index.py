@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import faiss
+import faiss as _faiss
 import numpy as np
 
 from recsys.index.exact import Hits, exact_search
 from recsys.value import require, value
+
+faiss: Any = _faiss  # its stubs know only the C++ signatures, not what the Python wrappers accept
 
 NORM_TOLERANCE = 1e-3
 TRAIN_POINTS_PER_LIST = 64
@@ -23,7 +25,7 @@ class IndexSpec:
     kind: Literal["auto", "flat", "ivf"] = "auto"
     flat_limit: int = 50_000  # auto takes lists above this many items
     lists: int | None = None  # None: about four times the square root of the number of items
-    probes: int | None = None  # lists visited by a query; None: the fewest that reach recall_target on sample queries
+    probes: int | None = None  # lists visited by a query; None: few that reach recall_target on sample queries
     recall_target: float = 0.98
     threads: int = 1
     seed: int = 0
@@ -68,7 +70,7 @@ class VectorIndex:
         faiss.omp_set_num_threads(spec.threads)
         if spec.kind_for(len(vectors)) == "flat":
             index = faiss.IndexFlatIP(vectors.shape[1])
-            index.add(vectors)  # type: ignore[call-arg]
+            index.add(vectors)
             return cls(index, ids, spec.threads)
         built = cls(_inverted_lists(vectors, spec), ids, spec.threads)
         built._index.nprobe = spec.probes or built._fewest_probes(vectors, queries, spec.recall_target)
@@ -167,8 +169,9 @@ class VectorIndex:
         truth = exact_search(vectors, self.ids, sample, k)
         probes = 1
         while probes < self.lists:
-            self._index.nprobe = probes
-            if self._search(sample, k, None).recall(truth) >= target:
+            # without completion by a full scan: too few items in the visited lists count as missed
+            scores, places = self._index.search(sample, k, params=self._parameters(None, probes))
+            if Hits(ids=np.where(places < 0, -1, self.ids[places]), scores=scores).recall(truth) >= target:
                 return probes
             probes = max(probes + 1, round(probes * 1.25))
         return self.lists
@@ -183,7 +186,7 @@ def checked_vectors(vectors: np.ndarray, what: str) -> np.ndarray:
     wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))  # NaN compares false, so it is caught here too
     if len(wrong):
         raise ValueError(
-            f"{what}: row {wrong[0]} has norm {norms[wrong[0]]}; normalise vectors to norm 1 ({len(wrong)} rows)"
+            f"{what}: row {wrong[0]} has norm {norms[wrong[0]]:.4g}; normalise vectors to norm 1 ({len(wrong)} rows)"
         )
     return np.ascontiguousarray(vectors)
 
@@ -203,11 +206,9 @@ def _checked_ids(ids: np.ndarray, expected: int) -> np.ndarray:
 def _inverted_lists(vectors: np.ndarray, spec: IndexSpec) -> Any:
     """Inverted lists around spherical k-means centroids, as inner products of unit vectors ask for."""
     lists, dim = spec.lists_for(len(vectors)), vectors.shape[1]
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-    index.own_fields = True
-    index.quantizer.this.disown()
+    index = faiss.index_factory(dim, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
     index.cp.spherical, index.cp.seed = True, spec.seed
     index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = TRAIN_POINTS_PER_LIST, 1
-    index.train(vectors)  # type: ignore[call-arg]
-    index.add(vectors)  # type: ignore[call-arg]
+    index.train(vectors)
+    index.add(vectors)
     return index

@@ -1,0 +1,125 @@
+"""From scores to ranked lists: one block of users at a time, ties settled by item index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.batch import Jagged
+from recsys.value import require
+
+NOBODY = -1  # the id of an empty place in a ranked list
+
+Scorer = Callable[[np.ndarray], "np.ndarray | Tensor"]  # users [b] int64 -> scores [b, V], larger is better
+
+
+def top_k(scores: Tensor, k: int) -> Tensor:
+    """The k items of highest score in each row, best first; equal scores stand in order of item index.
+
+    scores [b, V] floating -> ids [b, k] int64. -inf marks what may not be offered; places beyond the last item that
+    may be offered (so also k > V) hold -1. Raises ValueError on NaN among the best scores.
+    """
+    num_items = scores.shape[1]
+    width = min(k, num_items)
+    values, ids = scores.topk(min(width + 1, num_items), dim=1)
+    require(not bool(values.isnan().any()), "a scorer gave NaN; scores must be numbers, -inf for what can't be offered")
+    # topk cuts anywhere through equal scores: where the cut falls among them, the lowest indices are taken instead
+    cut = values[:, -1] == values[:, width - 1] if width < num_items else torch.zeros(len(scores), dtype=torch.bool)
+    rows = (cut & (values[:, width - 1] > -torch.inf)).nonzero()[:, 0]
+    values, ids = values[:, :width], ids[:, :width]
+    if len(rows):
+        ids[rows] = _lowest_indices(scores[rows], values[rows])
+    ids = ids.sort(dim=1).values
+    values, order = scores.gather(1, ids).sort(dim=1, descending=True, stable=True)
+    ranked = ids.gather(1, order).masked_fill(values == -torch.inf, NOBODY)
+    return torch.nn.functional.pad(ranked, (0, k - width), value=NOBODY)
+
+
+def _lowest_indices(scores: Tensor, values: Tensor) -> Tensor:
+    """What beats the last value of each row [r, k], and the first items that equal it: [r, k] ids."""
+    threshold = values[:, -1:]
+    need = values.shape[1] - (values > threshold).sum(1, keepdim=True)
+    equal = scores == threshold
+    chosen = (scores > threshold) | (equal & (equal.cumsum(1) <= need))
+    return chosen.nonzero()[:, 1].view(values.shape)
+
+
+def score_block(scorer: Scorer, users: np.ndarray, offered: Tensor) -> Tensor:
+    """A scorer's answer for a block of users, as a tensor of its own with -inf for items that are never offered.
+
+    offered [V] bool. Raises ValueError when the answer isn't [b, V].
+    """
+    given = scorer(users)
+    scores = torch.tensor(given) if isinstance(given, np.ndarray) else given.clone()
+    expected = (len(users), len(offered))
+    require(
+        tuple(scores.shape) == expected,
+        f"a scorer must answer {len(users)} users with scores of shape {expected}, got {tuple(scores.shape)}",
+    )
+    scores = scores if scores.is_floating_point() else scores.double()
+    return scores.masked_fill_(~offered.to(scores.device), -torch.inf)
+
+
+def hide(scores: Tensor, hidden: Jagged) -> Tensor:
+    """Scores [b, V] with -inf at each row's hidden items, changed in place."""
+    scores[hidden.row.to(scores.device), hidden.values.to(scores.device)] = -torch.inf
+    return scores
+
+
+def part(rows: Jagged, start: int, stop: int) -> Jagged:
+    """Rows start..stop of a jagged tensor."""
+    offsets = rows.offsets[start : stop + 1]
+    return Jagged(rows.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+def contains(rows: Jagged, row: Tensor, values: Tensor) -> Tensor:
+    """Whether values[i] is among the entries of row[i]; row and values [n] int64 -> [n] bool."""
+    return find(rows, row, values) >= 0
+
+
+def find(rows: Jagged, row: Tensor, values: Tensor) -> Tensor:
+    """The place in `rows.values` of each value in its row, -1 where the row doesn't hold it; [n] int64."""
+    if not len(rows.values) or not len(values):
+        return torch.full_like(values, -1)
+    span = int(torch.maximum(rows.values.max(), values.max())) + 1
+    keys = rows.row * span + rows.values
+    order = None
+    if bool((keys[1:] < keys[:-1]).any()):
+        keys, order = keys.sort(stable=True)
+    asked = torch.where(values < 0, -1, row * span + values)
+    place = torch.searchsorted(keys, asked).clamp_(max=len(keys) - 1)
+    found = keys[place] == asked
+    return torch.where(found, place if order is None else order[place], -1)
+
+
+def without(ranked: Tensor, hidden: Jagged, k: int) -> Tensor:
+    """Ranked lists [U, K] with each user's hidden items taken out and the rest moved up: [U, k] ids, -1 padded."""
+    rows = torch.arange(len(ranked))[:, None].expand_as(ranked).reshape(-1)
+    gone = contains(hidden, rows, ranked.reshape(-1)).view(ranked.shape) | (ranked < 0)
+    order = gone.to(torch.int8).sort(dim=1, stable=True).indices
+    kept = ranked.masked_fill(gone, NOBODY).gather(1, order)[:, :k]
+    return torch.nn.functional.pad(kept, (0, k - kept.shape[1]), value=NOBODY)
+
+
+@dataclass(frozen=True, slots=True)
+class TiedRanks:
+    """Where targets stand among all items when equal scores have no order: after `above`, among `tied` others."""
+
+    above: Tensor  # [n] int64, items of strictly higher score
+    tied: Tensor  # [n] int64, other items of equal score
+    row: Tensor  # [n] int64, the user of each target
+    num_users: int
+
+
+def tied_ranks(scores: Tensor, targets: Jagged) -> TiedRanks:
+    """Ranks of each row's targets in scores [b, V]; V log V work a row, so meant for metrics under heavy ties."""
+    ordered = scores.sort(dim=1).values
+    target, mask = targets.padded()
+    wanted = scores.gather(1, target.to(scores.device)).contiguous()
+    stop = torch.searchsorted(ordered, wanted, right=True)
+    start = torch.searchsorted(ordered, wanted)
+    return TiedRanks((scores.shape[1] - stop)[mask], (stop - start - 1)[mask], targets.row, len(targets))
