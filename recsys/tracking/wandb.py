@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recsys.storage import URI, is_local, local_path
+from recsys.storage import is_local, local_path
 from recsys.value import require, value
 
 Mode = Literal["offline", "online", "disabled"]
@@ -28,7 +28,7 @@ class TrackingSpec:
     entity: str | None = None
     group: str | None = None  # null: the run's id, which all its jobs and attempts share
     tags: tuple[str, ...] = ()
-    dir: str | None = None  # null: the run's folder
+    dir: str | None = None  # null: WANDB_DIR, else the run's folder
 
     def effective_mode(self) -> Mode:
         given = os.environ.get("WANDB_MODE") or self.mode
@@ -56,6 +56,8 @@ class WandbSink:
     """
 
     def __init__(self, spec: TrackingSpec, identity: Identity, config: Mapping[str, Any], folder: str | Path) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # without it W&B calls home even when offline
         import wandb as package  # here, since it takes a second that untracked jobs needn't wait
 
         wandb: Any = package  # type checkers take the name for this very file
@@ -104,7 +106,8 @@ class WandbSink:
         artifact = self._wandb.Artifact(
             f"{kind}-{fingerprint}", type=kind, metadata={"uri": uri, "fingerprint": fingerprint}
         )
-        artifact.add_reference(uri if URI.match(uri) else Path(uri).absolute().as_uri(), checksum=False)
+        # under a scheme that W&B doesn't know: for those that it knows it looks for the store's credentials online
+        artifact.add_reference(f"recsys:{kind}/{fingerprint}?at={uri}", name="manifest.json", checksum=False)
         self._run.log_artifact(artifact)
 
     def finish(self, failed: bool) -> None:
@@ -133,12 +136,13 @@ def _quiet(mode: Mode) -> dict[str, Any]:
 
 def _wandb_dir(spec: TrackingSpec, folder: str | Path) -> Path:
     """An absolute path, since a Ray worker's current directory is a passing one."""
-    if spec.dir is not None:
-        chosen = Path(spec.dir)
+    given = spec.dir or os.environ.get("WANDB_DIR")
+    if given:
+        chosen = Path(given)
     elif is_local(folder):
         chosen = local_path(folder)
     else:
-        chosen = Path(os.environ.get("WANDB_DIR") or Path(tempfile.gettempdir()) / "recsys-wandb")
+        chosen = Path(tempfile.gettempdir()) / "recsys-wandb"
     chosen = chosen.absolute()
     chosen.mkdir(parents=True, exist_ok=True)
     return chosen

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import multiprocessing
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -164,7 +164,7 @@ def test_the_environment_wins_over_the_mode(monkeypatch: pytest.MonkeyPatch) -> 
     assert TrackingSpec(enabled=False, mode="online").effective_mode() == "disabled"
     with pytest.raises(TypeError, match="mode"):
         TrackingSpec(mode="loud")  # type: ignore[arg-type]
-    assert pickle.loads(pickle.dumps(spec)) == spec  # goes to a worker
+    assert copy.deepcopy(spec) == spec  # by __reduce__, as it goes to a worker
 
 
 def test_a_disabled_run_still_fills_the_metrics_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,27 +204,30 @@ with start_run(TrackingSpec(tags=("t",)), job="train", run_id="r1", config={"lr"
 
 @pytest.fixture(scope="module")
 def attempts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder after an attempt that failed and one that didn't, each in a process of its own."""
+    """A run folder after an attempt that failed and one that didn't, each in a process of its own.
+
+    Sockets of the process itself refuse; a proxy that nobody may call watches W&B's own service process.
+    """
     folder = tmp_path_factory.mktemp("attempts")
     clean = {name: held for name, held in os.environ.items() if not name.startswith("WANDB")}
-    for outcome in ("fail", "pass"):
-        done = subprocess.run(
-            [sys.executable, "-c", OFFLINE, str(folder), outcome],
-            env=clean | {"https_proxy": _closed_port(), "HOME": str(folder)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert (done.returncode == 0) == (outcome == "pass"), done.stderr
-        assert "wandb:" not in done.stdout + done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        watched = {"https_proxy": address, "http_proxy": address, "HTTPS_PROXY": address, "HOME": str(folder)}
+        for outcome in ("fail", "pass"):
+            done = subprocess.run(
+                [sys.executable, "-c", OFFLINE, str(folder), outcome],
+                env=clean | watched,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert (done.returncode == 0) == (outcome == "pass"), done.stderr
+            assert "wandb:" not in done.stdout + done.stderr
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
     return folder
-
-
-def _closed_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def test_every_attempt_is_an_offline_run_of_its_own(attempts: Path) -> None:
