@@ -81,7 +81,7 @@ class OwnFrequency:
         row = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
         order = np.lexsort((last, own.data, row))
         place = np.empty(own.nnz, dtype=np.float32)
-        place[order] = np.arange(own.nnz) - own.indptr[row[order]]
+        place[order] = np.arange(own.nnz) - np.asarray(own.indptr)[row[order]]
         own.data = place + 1
         popular = self.fill.counts(train)
         return _OwnThenPopular(own, popular / (popular.max(initial=0) + 1))
@@ -136,9 +136,9 @@ class ItemItem:
         """[V, V] float32, row i holding item i's neighbours; memory for V x neighbours and one block of V columns."""
         num_items = matrix.shape[1]
         supported = np.flatnonzero(matrix.getnnz(axis=0) >= self.min_users)
-        columns = matrix[:, supported].tocsr()
+        columns = sp.csr_matrix(matrix[:, supported])
         norms = np.sqrt(np.asarray(columns.multiply(columns).sum(0), dtype=np.float64)).ravel().astype(np.float32)
-        items = columns.T.tocsr()  # [supported, U]
+        items = sp.csr_matrix(columns.T)  # [supported, U]
         step = max(1, 32_000_000 // max(1, len(supported)))
         parts = []
         for start in range(0, len(supported), step):

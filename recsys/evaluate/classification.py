@@ -124,7 +124,9 @@ def reliability(
     _, place = np.unique(np.minimum((middle * bins).astype(int), bins - 1), return_inverse=True)
     place = place[group]
     total, rows = np.bincount(place, weight), np.bincount(place)
-    return Reliability(np.bincount(place, weight * chance) / total, np.bincount(place, weight * label) / total, total, rows)
+    return Reliability(
+        np.bincount(place, weight * chance) / total, np.bincount(place, weight * label) / total, total, rows
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ class TaskQuality:
 def binary_tasks(
     names: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, users: np.ndarray, weights: np.ndarray
 ) -> dict[str, TaskQuality]:
-    """Quality of each binary task; labels, probabilities [R, T], NaN label where a task has no answer; users, weights [R]."""
+    """Quality of each binary task; labels and probabilities [R, T], NaN for no answer; users and weights [R]."""
     found = {}
     for t, name in enumerate(names):
         label, chance = labels[:, t], probabilities[:, t]

@@ -40,13 +40,13 @@ class Ease:
             f"EASE over users needs {len(active)} x {len(active)} numbers; max_users is {self.max_users}: "
             "fit it on fewer users",
         )
-        known = matrix[active]
+        known = sp.csr_matrix(matrix[active])
         kernel = (known @ known.T).toarray().astype(np.float64)
         kernel[np.diag_indices_from(kernel)] += self.ridge
-        inverse = _inverse(kernel)
+        inverse = scipy.linalg.inv(kernel, assume_a="pos", overwrite_a=True)
         row = np.full(matrix.shape[0], -1)
         row[active] = np.arange(len(active))
-        by_item = known.T.tocsr()
+        by_item = sp.csr_matrix(known.T)
         return _EaseScorer(known, by_item, row, inverse.astype(np.float32), _diagonal(by_item, inverse, self.ridge))
 
 
@@ -70,16 +70,6 @@ class _EaseScorer:
         scores[rows, held.indices] += held.data
         scores[place < 0] = 0
         return scores
-
-
-def _inverse(kernel: np.ndarray) -> np.ndarray:
-    """Of a positive definite matrix, by Cholesky, in float64."""
-    factor, info = scipy.linalg.lapack.dpotrf(kernel, lower=1, overwrite_a=1)
-    assert info == 0, info
-    inverse, info = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    assert info == 0, info
-    lower = np.tril(inverse)
-    return lower + np.tril(inverse, -1).T
 
 
 def _diagonal(by_item: sp.csr_matrix, inverse: np.ndarray, ridge: float) -> np.ndarray:

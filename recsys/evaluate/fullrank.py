@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys.evaluate.compare import Bootstrap
 from recsys.evaluate.heldout import HeldOut, keep_entries
-from recsys.evaluate.metrics import METRICS, Judged, judge
+from recsys.evaluate.metrics import METRICS, judge
 from recsys.evaluate.ranks import Scorer, hide, part, score_block, top_k
 from recsys.evaluate.slices import Slice
 from recsys.evaluate.spread import coverage, gini, popularity_lift, times_shown
@@ -64,9 +64,7 @@ class FullRanking:
         return max(self.cutoffs)
 
 
-def evaluate(
-    methods: Mapping[str, Scorer | Lists], held: HeldOut, slices: Sequence[Slice], spec: FullRanking
-) -> Table:
+def evaluate(methods: Mapping[str, Scorer | Lists], held: HeldOut, slices: Sequence[Slice], spec: FullRanking) -> Table:
     """Per-user values of every metric, cutoff and slice for every method, with means and intervals.
 
     Memory: two lists of depth K a user, and scores of `spec.block` users.
@@ -121,7 +119,7 @@ def _check_list(ranked: Tensor, held: HeldOut, name: str) -> None:
         f"{name}: ranked lists of shape {tuple(ranked.shape)} for {len(held.users)} users",
     )
     low, high = (int(ranked.min()), int(ranked.max())) if ranked.numel() else (0, 0)
-    require(-1 <= low and high < held.num_items, f"{name}: item {low if low < -1 else high} of {held.num_items} items")
+    require(low >= -1 and high < held.num_items, f"{name}: item {low if low < -1 else high} of {held.num_items} items")
     ordered = ranked.sort(dim=1).values
     again = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     require(not bool(again.any()), f"{name}: a ranked list names an item twice")

@@ -33,7 +33,7 @@ class HeldOut:
         for name, rows in (("relevant", self.relevant), ("seen", self.seen)):
             require(len(rows) == num_users, f"{name} has {len(rows)} rows for {num_users} users")
             low, high = (int(rows.values.min()), int(rows.values.max())) if len(rows.values) else (0, 0)
-            require(0 <= low and high < num_items, f"{name} holds item {low if low < 0 else high} of {num_items} items")
+            require(low >= 0 and high < num_items, f"{name} holds item {low if low < 0 else high} of {num_items} items")
             keys = rows.row * num_items + rows.values
             require(len(keys.unique()) == len(keys), f"{name} names an item twice for one user: take distinct items")
         require(len(self.train_counts) == num_items, f"{len(self.train_counts)} train_counts for {num_items} items")

@@ -53,7 +53,8 @@ class Table:
 
     def difference(self, ours: str, theirs: str, metric: str) -> Interval:
         """Ours minus theirs, paired by user."""
-        self.estimate(ours, metric), self.estimate(theirs, metric)
+        for method in (ours, theirs):
+            self.estimate(method, metric)
         return paired_difference(self.values[ours][metric], self.values[theirs][metric], self.bootstrap)
 
     def joined(self, other: Table) -> Table:
@@ -68,7 +69,7 @@ class Table:
         )
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """method -> metric -> {"mean", "low", "high", "users"} or a bare number for coverage@k and gini@k; NaN is null."""
+        """method -> metric -> {"mean", "low", "high", "users"}, or a number for coverage@k and gini@k; NaN is null."""
         return {
             method: {
                 **{metric: _clean(asdict(held)) for metric, held in self.estimates[method].items()},
@@ -98,7 +99,9 @@ class Table:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths)))
+    first, *rest = (
+        cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    )
     return "  ".join([first, *rest]).rstrip()
 
 

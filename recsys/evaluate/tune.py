@@ -48,7 +48,7 @@ class Tuned:
 def tune(
     grid: Sequence[Baseline], train: Events, validation: HeldOut, slices: Sequence[Slice], spec: FullRanking
 ) -> Tuned:
-    """Fit each set of knobs on the events before validation and measure it there; every metric of every trial is kept."""
+    """Fit each set of knobs on the events before validation and measure it there, keeping every metric."""
     require(bool(grid), "a grid needs at least one set of knobs")
     cheap = replace(spec, bootstrap=Bootstrap(resamples=2))
     trials = []

@@ -10,7 +10,9 @@ import numpy as np
 FULL, FEWER, POPULAR = 0, 1, 2
 NAMES = {FEWER: "fewer_candidates", POPULAR: "popular_list"}
 MEMORY = 0.9  # weight of the past in the running means
-FORGIVENESS = 0.98  # every refusal lowers the estimates a little, so that one slow batch isn't held against all later ones
+FORGIVENESS = (
+    0.98  # every refusal lowers the estimates a little, so that one slow batch isn't held against all later ones
+)
 
 
 class Ladder:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from recsys.funnel.ladder import POPULAR
 from recsys.value import require, value
 
 MAX_K = 200
@@ -22,8 +23,8 @@ class FunnelSpec:
     popular_candidates: int = 100
     popular_window_days: float = 28.0
     own_history: int = 200  # items of the user's own past, most frequent first
-    weights: dict[str, float] = {"engage": 1.0}  # noqa: RUF008  (a value never changes it)
-    mmr_lambda: float = 0.0  # share of the rerank score that is paid for likeness to items already chosen; 0 is off
+    weights: dict[str, float] = field(default_factory=lambda: {"engage": 1.0})
+    mmr_lambda: float = 0.05  # share of the rerank score that is paid for likeness to items already chosen; 0 is off
     mmr_depth: int = 100
     hide_seen: bool = False
     as_of: int | None = None  # seconds since 1970; None: the end of the data set
@@ -90,6 +91,10 @@ class Asked:
     def __len__(self) -> int:
         return len(self.user)
 
+    def take(self, rows: np.ndarray) -> Asked:
+        arrays = [self.user, self.time, self.surface, self.k, self.hide_seen, self.weights]
+        return Asked(*(held[rows] for held in arrays), tuple(self.exclude[row] for row in rows), self.due[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -98,6 +103,11 @@ class Answered:
     ids: np.ndarray  # [B, K] int64
     scores: np.ndarray  # [B, K] float64
     task_scores: np.ndarray  # [B, K, T] float32; NaN for popular lists
-    personal: np.ndarray  # [B] bool
-    degraded: tuple[tuple[str, ...], ...]
-    timings_ms: dict[str, float] = field(default_factory=dict)
+    rung: np.ndarray  # [B], of the ladder of degradation
+    known: np.ndarray  # [B] bool, whether the data set knows the user
+    timings_ms: dict[str, float]
+
+    @property
+    def personal(self) -> np.ndarray:
+        """[B]: whether the list was ranked for this user."""
+        return self.known & (self.rung != POPULAR)

@@ -1,0 +1,97 @@
+"""A release is a model, its item vectors, its index and its data; parts of two releases are never mixed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recsys.artefact import Artefact, join_uri, opened
+from recsys.data.catalogue import UserTable
+from recsys.data.spec import DatasetSpec
+from recsys.funnel.records import Records
+from recsys.index.build import load_index
+from recsys.index.item_vectors import ItemVectors
+from recsys.index.vector_index import VectorIndex
+from recsys.model import Recommender
+from recsys.train.checkpoint import load_model
+from recsys.value import require
+from recsys.version import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The four artefacts that are served together."""
+
+    dataset: Artefact
+    checkpoint: Artefact
+    item_vectors: Artefact
+    index: Artefact
+
+    @classmethod
+    def of(cls, run_dir: str | Path) -> Release:
+        """The artefacts of a run folder, verified. Raises ArtefactError naming the first that is missing or damaged."""
+        kinds = ("dataset", "checkpoint", "item_vectors", "index")
+        return cls(*(opened(join_uri(run_dir, kind), kind) for kind in kinds))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        held = {name: getattr(self, name).fingerprint for name in ("dataset", "checkpoint", "item_vectors", "index")}
+        return {**held, "code": VERSION}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a funnel is made of, all from one checkpoint."""
+
+    dataset: DatasetSpec
+    records: Records
+    model: Recommender
+    users: UserTable
+    vectors: np.ndarray  # [V, D] float32
+    hidden: np.ndarray  # [V, H] float32
+    index: VectorIndex
+    versions: dict[str, str]
+
+    @classmethod
+    def load(cls, release: Release) -> Parts:
+        """Raises ValueError when item vectors, index or data set belong to another checkpoint."""
+        model, info = load_model(release.checkpoint)
+        dataset = DatasetSpec.from_json(release.dataset.meta["spec"])
+        require(
+            dataset == info.dataset,
+            f"{release.checkpoint.path} was trained on another data set than {release.dataset.path}; "
+            "train again, or give the run folder that the checkpoint belongs to",
+        )
+        held = ItemVectors.load(release.item_vectors)
+        require(
+            held.checkpoint == info.fingerprint,
+            f"{release.item_vectors.path} was made by checkpoint {held.checkpoint}, but checkpoint {info.fingerprint} "
+            "is loaded; run jobs.embed and jobs.index for it",
+        )
+        vectors, hidden = held.by_index(dataset.num_items)
+        return cls(
+            dataset=dataset,
+            records=Records(release.dataset.path, dataset),
+            model=model,
+            users=UserTable.load(release.dataset.path, dataset, info.model.user.id_buckets),
+            vectors=vectors,
+            hidden=hidden,
+            index=load_index(release.index, info.fingerprint),
+            versions=release.versions,
+        )
+
+
+class Stopwatch:
+    """Milliseconds by stage; a stage that comes again adds to what it took before."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1000
+        self._last = now

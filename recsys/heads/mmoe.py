@@ -1,0 +1,43 @@
+"""Multi-gate mixture of experts: the tasks share experts, and each weighs them in its own way."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from recsys.heads.towers import Experts, RankingInput, RankingRows, RankingShape, Towers, mixture
+from recsys.value import require, value
+
+
+@value
+class MMoE:
+    """Ma et al. 2018."""
+
+    kind: Literal["mmoe"] = "mmoe"
+    experts: int = 4
+    expert_dim: int = 64
+    tower_dim: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("experts", "expert_dim", "tower_dim"):
+            require(getattr(self, name) > 0, f"ranking.{name} must be positive, got {getattr(self, name)}")
+
+    def build(self, shape: RankingShape) -> MMoEModule:
+        return MMoEModule(self, shape)
+
+
+class MMoEModule(nn.Module):
+    def __init__(self, spec: MMoE, shape: RankingShape) -> None:
+        super().__init__()
+        self.num = spec.experts
+        self.see = RankingInput(shape)
+        self.experts = Experts(self.see.width, spec.experts, spec.expert_dim)
+        self.gates = nn.Linear(self.see.width, shape.tasks * spec.experts)
+        self.towers = Towers(spec.expert_dim, spec.tower_dim, shape)
+
+    def forward(self, rows: RankingRows) -> Tensor:
+        seen = self.see(rows)
+        experts = self.experts(seen)
+        mixtures = tuple(mixture(gate, experts) for gate in self.gates(seen).split(self.num, dim=1))
+        return self.towers(mixtures, rows.features)  # [R, T]

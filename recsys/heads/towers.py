@@ -1,0 +1,93 @@
+"""What the ranking heads have in common: what they see of a row, and a tower per task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recsys.data.spec import DatasetSpec
+from recsys.encoders.item import embedding
+
+FEATURE_DIM, CONTEXT_DIM = 32, 8
+
+
+@dataclass(frozen=True, slots=True)
+class RankingShape:
+    """Sizes of a ranking row and the number of answers wanted."""
+
+    hidden: int
+    features: int
+    surfaces: int
+    positions: int
+    tasks: int
+
+    @classmethod
+    def of(cls, hidden: int, dataset: DatasetSpec) -> RankingShape:
+        return cls(hidden, len(dataset.features), dataset.num_surfaces, dataset.num_positions, len(dataset.tasks))
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRows:
+    """Rows to rank: a user's and an item's state, where the item is shown, their features and retrieval logit."""
+
+    user: Tensor  # [R, H]
+    item: Tensor  # [R, H]
+    context: Tensor  # [R, 2] int64: surface, position
+    features: Tensor  # [R, F]
+    score: Tensor  # [R]
+
+
+class RankingInput(nn.Module):
+    """The rows as one vector each: states, their product, features, surface, position and retrieval logit."""
+
+    def __init__(self, shape: RankingShape) -> None:
+        super().__init__()
+        self.features = nn.Linear(shape.features, FEATURE_DIM) if shape.features else None
+        self.surface, self.position = (embedding(n, CONTEXT_DIM) for n in (shape.surfaces, shape.positions))
+        self.width = 3 * shape.hidden + (FEATURE_DIM if shape.features else 0) + 2 * CONTEXT_DIM + 1
+
+    def forward(self, rows: RankingRows) -> Tensor:
+        parts = [rows.user, rows.item, rows.user * rows.item, rows.score[:, None]]
+        parts += [self.surface(rows.context[:, 0]), self.position(rows.context[:, 1])]
+        if self.features is not None:
+            parts.append(self.features(rows.features))
+        return torch.cat(parts, dim=1)  # [R, width]
+
+
+class Experts(nn.Module):
+    """`num` experts of one hidden layer in a single product: [R, width] to [R, num, dim]."""
+
+    def __init__(self, width: int, num: int, dim: int) -> None:
+        super().__init__()
+        self.num, self.dim = num, dim
+        self.layer = nn.Linear(width, num * dim)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.layer(rows).relu().view(-1, self.num, self.dim)
+
+
+class Towers(nn.Module):
+    """One tower per task over its mixture of experts; the raw features reach each tower, and its answer, directly.
+
+    The direct path is the wide part of Cheng et al. 2016: a rule such as "bought last week" needs no expert.
+    """
+
+    def __init__(self, dim: int, tower_dim: int, shape: RankingShape) -> None:
+        super().__init__()
+        self.deep = nn.ModuleList(
+            nn.Sequential(nn.Linear(dim + shape.features, tower_dim), nn.ReLU(), nn.Linear(tower_dim, 1))
+            for _ in range(shape.tasks)
+        )
+        self.wide = nn.Linear(shape.features, shape.tasks, bias=False) if shape.features else None
+
+    def forward(self, mixtures: tuple[Tensor, ...], features: Tensor) -> Tensor:
+        pairs = zip(self.deep, mixtures, strict=True)
+        answers = torch.cat([tower(torch.cat([mixture, features], dim=1)) for tower, mixture in pairs], dim=1)
+        return answers if self.wide is None else answers + self.wide(features)  # [R, T]
+
+
+def mixture(gate: Tensor, experts: Tensor) -> Tensor:
+    """Experts [R, E, dim] weighed by the softmax of gate [R, E], [R, dim]."""
+    return (gate.softmax(1)[:, None] @ experts).squeeze(1)

@@ -1,0 +1,176 @@
+"""Plots of how good the answers are, how honest the probabilities, and how long it all takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from recsys.report.inputs import SYSTEMS, Estimate, Reliability, Serving
+from recsys.report.style import COLOURS, CYCLE, GRID, INK, MUTED, SYSTEM_COLOURS, WIDTH, beside, figure, plain_axes
+
+Metrics = Mapping[str, Mapping[str, Estimate]]
+SLICE_SYSTEMS = ("model", "retrieval", "own_frequency", "popular")
+
+
+def known(estimate: Estimate | None) -> bool:
+    mean = estimate.get("mean") if estimate else None
+    return mean is not None and math.isfinite(mean)
+
+
+def headline(metrics: Metrics, names: Mapping[str, str]) -> Figure:
+    """Dots with intervals, one panel a metric; names: metric -> title."""
+    systems = [s for s in SYSTEMS if any(known(metrics.get(s, {}).get(name)) for name in names)]
+    drawn = figure(0.62 + 0.29 * len(systems), WIDTH * 1.15)
+    panels = drawn.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, (name, title) in zip(panels, names.items(), strict=True):
+        plain_axes(axes, "x").set_title(title)
+        for place, system in enumerate(systems):
+            held = metrics.get(system, {}).get(name)
+            if held is not None and known(held):
+                _dot(axes, held, place, SYSTEM_COLOURS[system])
+        axes.set_xlabel("recall@20, mean over users")
+        axes.set_yticks(range(len(systems)), [SYSTEMS[s] for s in systems], color=INK)
+        axes.set_ylim(len(systems) - 0.5, -0.6)
+        axes.set_xlim(0, axes.get_xlim()[1] * 1.16)
+    return drawn
+
+
+def slices(metrics: Metrics, metric: str, names: Sequence[str]) -> Figure:
+    """Bars with intervals, one group a slice; names are slices, "" for everything."""
+    systems = [s for s in SLICE_SYSTEMS if s in metrics]
+    step = len(systems) + 0.9
+    drawn = figure(0.75 + 0.185 * step * len(names))
+    axes = plain_axes(drawn.subplots(), "x")
+    for group, name in enumerate(names):
+        for place, system in enumerate(systems):
+            held = metrics[system].get(_full(metric, name))
+            if held is not None and known(held):
+                _bar(axes, held, group * step + place, SYSTEM_COLOURS[system])
+    axes.set_yticks(
+        [g * step + (len(systems) - 1) / 2 for g in range(len(names))], [_words(n) for n in names], color=INK
+    )
+    axes.set_ylim(len(names) * step - 0.6, -0.8)
+    axes.set_xlabel(f"{metric}, mean over users, 95 % interval")
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.08)
+    _legend(axes, {SYSTEMS[s]: SYSTEM_COLOURS[s] for s in systems})
+    return drawn
+
+
+def reliability(tasks: Mapping[str, Reliability]) -> Figure:
+    """What was promised against what happened, one square a task."""
+    columns = min(3, len(tasks))
+    rows = math.ceil(len(tasks) / columns)
+    width = WIDTH * 0.62 if columns == 1 else WIDTH
+    drawn = figure(rows * (width / columns + 0.35), width)
+    panels = drawn.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (task, bins) in zip(panels, tasks.items(), strict=False):
+        top = 1.08 * max(*bins["predicted"], *bins["observed"], 1e-6)
+        axes.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        heaviest = max(bins["weight"]) or 1.0
+        sizes = [12 + 34 * weight / heaviest for weight in bins["weight"]]
+        axes.plot(bins["predicted"], bins["observed"], color=COLOURS["blue"], linewidth=1.1)
+        axes.scatter(bins["predicted"], bins["observed"], sizes, color=COLOURS["blue"], zorder=3)
+        axes.set_title(task)
+        axes.set_xlim(0, top)
+        axes.set_ylim(0, top)
+        axes.set_aspect("equal")
+        axes.locator_params(nbins=4)
+        axes.set_xlabel("predicted share")
+    for first in range(0, len(tasks), columns):
+        panels[first].set_ylabel("observed share")
+    for axes in panels[len(tasks) :]:
+        axes.set_visible(False)
+    return drawn
+
+
+def latency(serving: Serving) -> Figure:
+    """The mean request cut into stages, and the spread of each stage."""
+    stages = {name: held for name, held in serving.get("stages", {}).items() if held.get("mean_ms") is not None}
+    drawn = figure(1.5 + 0.27 * len(stages), WIDTH * 1.15)
+    whole, spread = drawn.subplots(2, 1, height_ratios=[1, 0.55 + 0.36 * len(stages)])
+    _stack(whole, {name: held.get("mean_ms", 0.0) for name, held in stages.items()})
+    plain_axes(spread, "x")
+    for place, (colour, held) in enumerate(zip(_colours(len(stages)), stages.values(), strict=True)):
+        low, high = held.get("p50_ms", math.nan), held.get("p99_ms", math.nan)
+        spread.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
+        spread.plot([low], [place], "o", color=colour, markersize=5.5)
+        beside(spread, high, place, f"{low:.2g} to {high:.2g}")
+    spread.set_yticks(range(len(stages)), list(stages), color=INK)
+    spread.set_ylim(len(stages) - 0.4, -0.6)
+    spread.set_xlim(0, spread.get_xlim()[1] * 1.18)
+    spread.set_title("each stage: median to 99th percentile")
+    spread.set_xlabel("milliseconds")
+    return drawn
+
+
+def seconds(stages: Mapping[str, float]) -> Figure:
+    """Where the run's time went."""
+    drawn = figure(0.55 + 0.27 * len(stages))
+    axes = plain_axes(drawn.subplots(), "x")
+    axes.barh(range(len(stages)), list(stages.values()), color=COLOURS["blue"], height=0.62)
+    for place, held in enumerate(stages.values()):
+        beside(axes, held, place, f"{held:,.1f}")
+    axes.set_yticks(range(len(stages)), list(stages), color=INK)
+    axes.set_ylim(len(stages) - 0.5, -0.5)
+    axes.set_xlim(0, max([*stages.values(), 1e-9]) * 1.14)
+    axes.set_xlabel("seconds")
+    return drawn
+
+
+def _dot(axes: Axes, held: Estimate, place: float, colour: str) -> None:
+    mean, low, high = _ends(held)
+    axes.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
+    axes.plot([mean], [place], "o", color=colour, markersize=6.5)
+    beside(axes, high, place, f"{mean:.3f}")
+
+
+def _bar(axes: Axes, held: Estimate, place: float, colour: str) -> None:
+    mean, low, high = _ends(held)
+    axes.barh(place, mean, height=0.82, color=colour)
+    axes.plot([low, high], [place, place], color=INK, linewidth=1.1, solid_capstyle="butt")
+    beside(axes, max(high, mean), place, f"{mean:.3f}")
+
+
+def _ends(held: Estimate) -> tuple[float, float, float]:
+    mean = held.get("mean")
+    assert mean is not None
+    low, high = held.get("low"), held.get("high")
+    return mean, mean if low is None else low, mean if high is None else high
+
+
+def _stack(axes: Axes, parts: Mapping[str, float]) -> None:
+    left, total = 0.0, sum(parts.values())
+    for colour, (name, width) in zip(_colours(len(parts)), parts.items(), strict=True):
+        axes.barh(0, width, left=left, height=0.7, color=colour, edgecolor="none")
+        if width > 0.11 * total:
+            axes.annotate(
+                f"{name}\n{width:.2g}", (left + width / 2, 0), ha="center", va="center", fontsize=8.5, color="#ffffff"
+            )
+        left += width
+    axes.set_title(f"a request on average: {total:.3g} ms in the server")
+    axes.set_yticks([])
+    axes.set_xlim(0, max(total, 1e-9))
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False)
+
+
+def _colours(count: int) -> list[str]:
+    return [(*CYCLE, MUTED)[place % (len(CYCLE) + 1)] for place in range(count)]
+
+
+def _legend(axes: Axes, entries: Mapping[str, str]) -> None:
+    for name, colour in entries.items():
+        axes.barh(0, 0, color=colour, label=name)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1, columnspacing=1.4)
+    axes.spines["left"].set_color(GRID)
+
+
+def _full(metric: str, name: str) -> str:
+    return f"{metric}[{name}]" if name else metric
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace(",", ", ") if name else "all items"
