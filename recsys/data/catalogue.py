@@ -36,7 +36,7 @@ class _Columns:
 class Catalogue(_Columns):
     """Items by vocabulary index; row 0 is padding, row 1 an unknown item."""
 
-    id_hash: Tensor  # [V, Hn] int64, 0 for padding only
+    id_hash: Tensor  # [V, Hn] int64, 0 for padding and for items without train events
     categorical: Tensor  # [V, C] int64
     numeric: Tensor  # [V, F] float32
     text: Tensor  # [V, E] float16
@@ -50,7 +50,7 @@ class Catalogue(_Columns):
         log_p[:FIRST] = -30.0
         text = np.load(dataset / "text_vectors.npy") if spec.text_dim else np.zeros((len(table), 0), np.float16)
         return cls(
-            id_hash=_hashes(table["item_id"], id_buckets, num_hashes),
+            id_hash=_known(_hashes(table["item_id"], id_buckets, num_hashes), count),
             categorical=_stack(table, list(spec.item_categorical), torch.int64),
             numeric=_stack(table, spec.item_numeric, torch.float32),
             text=torch.from_numpy(text),
@@ -86,6 +86,12 @@ def _hashes(ids: pa.ChunkedArray, buckets: int, num_hashes: int) -> Tensor:
     hashed = np.stack([stable_hash(strings, buckets - 1, salt) + 1 for salt in range(num_hashes)], axis=1)
     hashed[0] = 0
     return torch.from_numpy(hashed)
+
+
+def _known(hashed: Tensor, train_count: np.ndarray) -> Tensor:
+    """An item that training never saw has an id embedding that means nothing: content alone stands for it."""
+    hashed[torch.from_numpy(train_count == 0)] = 0
+    return hashed
 
 
 def _stack(table: pa.Table, names: Sequence[str], dtype: torch.dtype) -> Tensor:

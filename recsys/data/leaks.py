@@ -11,7 +11,7 @@ from recsys.data.features import Events, FeatureStore
 from recsys.data.requests import World
 
 
-PROBES = 25  # requests whose features are computed again from a store that ends at the request
+PROBES = 2  # moments of each log at which features are computed again from a store that ends there
 LEAST_ROWS = 2000  # fewer rows say nothing about the order of a label
 BOUND = 6.0  # standard errors from one half; six are not chance over any number of datasets
 
@@ -65,25 +65,30 @@ def check_features(log: str, columns: dict, world: World) -> None:
     """Features and histories of some requests equal those from events that end before the request."""
     offsets = columns["row_item"].offsets.to_numpy()
     held = columns["row_features"].values.to_numpy(zero_copy_only=False).reshape(-1, len(world.store.names))
+    time = columns["time"].to_numpy()
     some = np.flatnonzero(np.diff(offsets) > 0)
-    if not len(some):
-        return
+    moments = np.unique(time[some])
+    for moment in moments[np.linspace(0, len(moments) - 1, PROBES).astype(int)] if len(some) else ():
+        past = _store_before(world, int(moment))
+        places = some[time[some] == moment]
+        rows = np.concatenate([np.arange(offsets[place], offsets[place + 1]) for place in places])
+        item = columns["row_item"].values.to_numpy()[rows]
+        user = np.repeat(columns["user"].to_numpy()[places], np.diff(offsets)[places])
+        again = past.compute(user, item, np.full(len(item), moment))
+        if not np.array_equal(again, held[rows]):
+            wrong = world.store.names[int(np.flatnonzero((again != held[rows]).any(0))[0])]
+            raise LeakError(
+                f"{log}: feature {wrong!r} of request {places[0]} changes when events from {moment} on are taken away: "
+                "it is computed from the future"
+            )
+
+
+def _store_before(world: World, time: int) -> FeatureStore:
     users, items = world.store.users, world.store.user_items
     owner = np.repeat(users.keys, users.stops - users.starts)
-    for place in some[:: max(1, len(some) // PROBES)][:PROBES]:
-        time = int(columns["time"][int(place)].as_py())
-        past = users.times < time
-        store = FeatureStore(Events(owner[past], items[past], users.times[past]), world.store.categories, world.spec.num_items)
-        inside = slice(offsets[place], offsets[place + 1])
-        item = columns["row_item"].values.to_numpy()[inside]
-        user = np.full(len(item), columns["user"][int(place)].as_py())
-        again = store.compute(user, item, np.full(len(item), time))
-        if not np.array_equal(again, held[inside]):
-            wrong = world.store.names[int(np.flatnonzero((again != held[inside]).any(0))[0])]
-            raise LeakError(
-                f"{log}: feature {wrong!r} of request {place} changes when events after {time} are taken away: it is "
-                "computed from the future"
-            )
+    past = users.times < time
+    events = Events(owner[past], items[past], users.times[past])
+    return FeatureStore(events, world.store.categories, world.spec.num_items)
 
 
 def check_places(log: str, columns: dict, world: World) -> None:

@@ -45,7 +45,8 @@ class RequestLog:
 
 def row_group_size(requests: int, lanes: int) -> int:
     """Requests of a row group, so that every lane gets a few groups to permute."""
-    return int(np.clip(requests // (lanes * GROUPS_PER_LANE), LEAST_GROUP, MOST_GROUP))
+    groups = lanes * GROUPS_PER_LANE
+    return int(np.clip(-(-requests // groups), LEAST_GROUP, MOST_GROUP))
 
 
 def write_log(log: RequestLog, world: World, folder: Path, name: str, *, lanes: int) -> int:
