@@ -51,7 +51,7 @@ class Extra(Protocol):
 
 @value
 class InBatch:
-    """The positives of the other requests are the negatives: popular items are offered in proportion to their events."""
+    """The positives of the other requests are the negatives: items are offered as often as they are taken."""
 
     def __call__(self, positives: Tensor, log_p: Tensor, generator: torch.Generator) -> Offer:
         return _offer(positives, log_p, generator, ())
@@ -146,7 +146,7 @@ def concat(first: Candidates, second: Candidates) -> Candidates:
 
 
 def remember(memory: Candidates | None, pool: Candidates, limit: int) -> Candidates:
-    """The newest `limit` candidates of past pools, without gradient, oldest first (cross-batch memory, Wang et al. 2020)."""
+    """The newest `limit` candidates of past pools, oldest first, without gradient (Wang et al. 2020)."""
     fresh = Candidates(pool.vectors.detach(), pool.ids, pool.log_q)
     held = fresh if memory is None else concat(memory, fresh)
     start = max(0, len(held) - limit)

@@ -61,4 +61,4 @@ def stable_hash(values: Sequence[str] | pa.Array, buckets: int, salt: int) -> np
     """xxh3 of each string modulo `buckets`, int64: the same on every machine and in every process."""
     strings = values.to_pylist() if isinstance(values, (pa.Array, pa.ChunkedArray)) else values
     digest = xxhash.xxh3_64_intdigest
-    return np.fromiter((digest(text, salt) % buckets for text in strings), np.int64, len(strings))
+    return np.fromiter((digest(text.encode(), salt) % buckets for text in strings), np.int64, len(strings))

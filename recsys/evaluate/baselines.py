@@ -7,11 +7,14 @@ from typing import Literal, Protocol
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from recsys.evaluate.ease import Ease
 from recsys.evaluate.events import Events, Weight
 from recsys.evaluate.ranks import Scorer
 from recsys.value import require, value
+
+BLOCK = 16_000_000  # similarities held at a time
 
 
 class Baseline(Protocol):
@@ -139,10 +142,10 @@ class ItemItem:
         columns = sp.csr_matrix(matrix[:, supported])
         norms = np.sqrt(np.asarray(columns.multiply(columns).sum(0), dtype=np.float64)).ravel().astype(np.float32)
         items = sp.csr_matrix(columns.T)  # [supported, U]
-        step = max(1, 32_000_000 // max(1, len(supported)))
+        step = max(1, BLOCK // max(1, len(supported)))
         parts = []
         for start in range(0, len(supported), step):
-            dots = (items[start : start + step] @ columns).toarray()
+            dots = sp.csr_matrix(items[start : start + step] @ columns).toarray()
             dots /= norms[start : start + step, None] * norms + np.float32(self.shrink)
             parts.append(_strongest(dots, start, self))
         if not parts:
@@ -157,8 +160,7 @@ def _strongest(block: np.ndarray, start: int, knobs: ItemItem) -> sp.csr_matrix:
     if not knobs.keep_self:
         block[rows, start + rows] = 0
     keep = min(knobs.neighbours, block.shape[1])
-    near = np.argpartition(block, block.shape[1] - keep, axis=1)[:, -keep:]
-    held = np.take_along_axis(block, near, axis=1)
+    held, near = (found.numpy() for found in torch.from_numpy(block).topk(keep, dim=1))
     indptr = np.arange(len(block) + 1) * keep
     kept = sp.csr_matrix((held.ravel(), near.ravel(), indptr), shape=block.shape)
     kept.eliminate_zeros()

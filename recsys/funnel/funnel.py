@@ -18,6 +18,7 @@ from recsys.funnel.rank import Lists, Ranker, fuse
 from recsys.funnel.request import Answered, Asked, FunnelSpec, Recommendation, RecommendRequest
 from recsys.funnel.rerank import mmr
 from recsys.funnel.retrieve import Retriever, allowed_mask
+from recsys.value import require
 
 
 class Funnel:
@@ -64,10 +65,11 @@ class Funnel:
         return np.concatenate([*parts, np.zeros((0, self.vectors.shape[1]), dtype=np.float32)])
 
     def warm_up(self, rounds: int = 8) -> None:
-        """Answer a few of the most active users, so that caches are filled and the ladder knows what stages cost."""
-        known = np.arange(FIRST, min(FIRST + rounds, self.dataset.num_users))
-        for user in known:
-            self.answer(self.intake.of_indices(np.array([user]), np.array([self.intake.as_of]), 20, False))
+        """Answer a few users, so that caches are filled and the ladder knows what stages cost; ValueError for NaN scores."""
+        for user in range(FIRST, min(FIRST + rounds, self.dataset.num_users)):
+            asked = self.intake.of_indices(np.array([user]), np.array([self.intake.as_of]), 20, False)
+            scores = self.answer(asked).scores
+            require(not np.isnan(scores).any(), "the checkpoint gives scores that are not numbers; train again")
 
     def answer(self, asked: Asked) -> Answered:
         """Lists for a batch, as arrays; each request's deadline decides how much of the funnel it goes through."""

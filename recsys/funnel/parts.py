@@ -32,9 +32,20 @@ class Release:
 
     @classmethod
     def of(cls, run_dir: str | Path) -> Release:
-        """The artefacts of a run folder, verified. Raises ArtefactError naming the first that is missing or damaged."""
+        """The artefacts of a run folder, verified.
+
+        Raises ArtefactError naming the first that is missing or damaged, ValueError when item vectors or index belong
+        to another checkpoint.
+        """
         kinds = ("dataset", "checkpoint", "item_vectors", "index")
-        return cls(*(opened(join_uri(run_dir, kind), kind) for kind in kinds))
+        release = cls(*(opened(join_uri(run_dir, kind), kind) for kind in kinds))
+        for part in (release.item_vectors, release.index):
+            require(
+                part.meta["checkpoint"] == release.checkpoint.fingerprint,
+                f"{part.path} was made by checkpoint {part.meta['checkpoint']}, but {release.checkpoint.path} is "
+                f"checkpoint {release.checkpoint.fingerprint}; run jobs.embed and jobs.index for it",
+            )
+        return release
 
     @property
     def versions(self) -> dict[str, str]:
@@ -57,7 +68,7 @@ class Parts:
 
     @classmethod
     def load(cls, release: Release) -> Parts:
-        """Raises ValueError when item vectors, index or data set belong to another checkpoint."""
+        """Raises ValueError when the checkpoint was trained on another data set."""
         model, info = load_model(release.checkpoint)
         dataset = DatasetSpec.from_json(release.dataset.meta["spec"])
         require(
@@ -65,13 +76,7 @@ class Parts:
             f"{release.checkpoint.path} was trained on another data set than {release.dataset.path}; "
             "train again, or give the run folder that the checkpoint belongs to",
         )
-        held = ItemVectors.load(release.item_vectors)
-        require(
-            held.checkpoint == info.fingerprint,
-            f"{release.item_vectors.path} was made by checkpoint {held.checkpoint}, but checkpoint {info.fingerprint} "
-            "is loaded; run jobs.embed and jobs.index for it",
-        )
-        vectors, hidden = held.by_index(dataset.num_items)
+        vectors, hidden = ItemVectors.load(release.item_vectors).by_index(dataset.num_items)
         return cls(
             dataset=dataset,
             records=Records(release.dataset.path, dataset),

@@ -1,4 +1,4 @@
-"""Every candidate of a batch is scored for every task in one pass; what to make of the scores is the request's business."""
+"""Every candidate of a batch is scored for every task in one pass; what the scores are worth, the request says."""
 
 from __future__ import annotations
 

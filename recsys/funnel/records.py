@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -33,8 +32,7 @@ class Directory:
     def load(cls, dataset: Path) -> Directory:
         items = pq.read_table(dataset / "items.parquet", columns=["item_id", "text"])
         users = pq.read_table(dataset / "users.parquet", columns=["user_id"])["user_id"].to_pylist()
-        vocabulary = pq.read_table(dataset / "vocabulary.parquet", columns=["column", "value", "index"])
-        surfaces = vocabulary.filter(pc.equal(vocabulary["column"], "context.surface"))
+        surfaces = pq.read_table(dataset / "vocabulary.parquet", filters=[("column", "=", "context.surface")])
         item_ids = [name or "" for name in items["item_id"].to_pylist()]
         return cls(
             item_ids=tuple(item_ids),

@@ -92,8 +92,16 @@ class Asked:
         return len(self.user)
 
     def take(self, rows: np.ndarray) -> Asked:
-        arrays = [self.user, self.time, self.surface, self.k, self.hide_seen, self.weights]
-        return Asked(*(held[rows] for held in arrays), tuple(self.exclude[row] for row in rows), self.due[rows])
+        return Asked(
+            user=self.user[rows],
+            time=self.time[rows],
+            surface=self.surface[rows],
+            k=self.k[rows],
+            hide_seen=self.hide_seen[rows],
+            weights=self.weights[rows],
+            exclude=tuple(self.exclude[row] for row in rows),
+            due=self.due[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)

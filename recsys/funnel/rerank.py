@@ -8,8 +8,8 @@ import numpy as np
 def mmr(relevance: np.ndarray, vectors: np.ndarray, valid: np.ndarray, k: int, lam: float) -> np.ndarray:
     """Places of each list's items in order of maximal marginal relevance (Carbonell and Goldstein, 1998).
 
-    relevance [B, N] best first, vectors [B, N, D] of norm 1, valid [B, N]; the result [B, N] holds the k chosen greedily
-    by (1 - lam) * relevance - lam * (greatest similarity to a chosen one), then the others in order of relevance.
+    relevance [B, N] best first, vectors [B, N, D] of norm 1, valid [B, N]; the result [B, N] holds the k chosen by
+    (1 - lam) * relevance - lam * (greatest similarity to a chosen one), then the others in order of relevance.
     Relevance is scaled to [0, 1] within each list, because fused scores have no common scale. lam 0 changes nothing.
     """
     rows, width = relevance.shape

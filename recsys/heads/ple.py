@@ -48,7 +48,7 @@ class PLEModule(nn.Module):
 
 
 class Extraction(nn.Module):
-    """One layer: every task mixes its experts with the shared ones, and the shared part, but for the last layer, mixes all."""
+    """One layer: a task mixes its own experts with the shared ones; the shared part, but in the last, mixes all."""
 
     def __init__(self, spec: PLE, width: int, tasks: int, mixes_shared: bool) -> None:
         super().__init__()

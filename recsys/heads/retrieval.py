@@ -15,7 +15,7 @@ COLDEST, HOTTEST = 0.01, 1.0
 
 @value
 class RetrievalHead:
-    """Cosine similarity divided by a temperature, learnt or fixed, is the logit (Wu et al. 2018; Radford et al. 2021)."""
+    """Cosine divided by a temperature, learnt or fixed, is the logit (Wu et al. 2018; Radford et al. 2021)."""
 
     dim: int = 64
     temperature: float = 0.07

@@ -14,7 +14,7 @@ class ListwiseSoftmax:
     """Cross entropy between the labels' shares and the softmax of the logits within a request (Cao et al. 2007)."""
 
     def __call__(self, logits: Jagged, labels: Tensor) -> Tensor:
-        """[B] losses of logits (values [R]) and labels [R] >= 0, NaN where unknown; 0 for requests without a label above 0."""
+        """[B] losses of logits (values [R]) and labels [R] >= 0, NaN where unknown; 0 where no label is above 0."""
         row, num = logits.row, len(logits)
         known = ~labels.isnan()
         scores = logits.values.masked_fill(~known, -torch.inf)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from recsys.batch import Batch
-from recsys.data.catalogue import Catalogue, UserTable
+from recsys.data.catalogue import Catalogue
 from recsys.data.spec import FIRST
 from recsys.model import Recommender
-from recsys.train.workers import Workers
+from recsys.train.objective import Objective
 
 BLOCK = 8192
 
@@ -35,14 +35,12 @@ class Validation:
     cutoff: int = 20
 
     @torch.no_grad()
-    def __call__(
-        self, model: Recommender, catalogue: Catalogue, users: UserTable, workers: Workers
-    ) -> dict[str, float]:
+    def __call__(self, model: Recommender, objective: Objective) -> dict[str, float]:
         """`recall@20` (hits over min(20, number taken)), the same on every worker: each computes it all."""
         model.eval()
-        hidden, vectors = item_tables(model, catalogue)
-        batch = self.batch.to(workers.device)
-        state = model.users(hidden[batch.history.values], batch, users.take(batch.user))
+        hidden, vectors = item_tables(model, objective.catalogue)
+        batch = self.batch.to(objective.workers.device)
+        state = model.users(hidden[batch.history.values], batch, objective.users.take(batch.user))
         scores = model.query(state) @ vectors.T  # [U, V]
         scores[:, :FIRST] = -torch.inf
         top = scores.topk(min(self.cutoff, scores.shape[1]), dim=1).indices

@@ -1,0 +1,80 @@
+"""Which plots a report has, given what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from recsys.report import curves, plots
+from recsys.report.inputs import Estimate, ReportInput
+from recsys.report.style import save_png, styled
+
+HEADLINE = {"recall@20": "all items", "recall@20[never_bought]": "never bought before"}
+TITLES = {
+    "headline": "Recall at 20 of every method with its 95 % interval",
+    "slices": "Recall at 20 by slice with 95 % intervals",
+    "losses": "Training losses and validation recall over steps",
+    "norms": "Gradient norm of each task over steps",
+    "cosines": "Median gradient cosine of each pair of tasks",
+    "reliability": "Predicted against observed shares by task",
+    "latency": "Latency of a request by stage, in milliseconds",
+    "seconds": "Seconds of each stage of the run",
+}
+
+
+def figures(report: ReportInput) -> dict[str, Figure]:
+    """The plots for which there is data, by name, in the order of TITLES."""
+    serving, seconds = report.get("serving", {}), report.get("seconds", {})
+    with styled():
+        drawn = {
+            "headline": _headline(report),
+            "slices": _slices(report),
+            "losses": curves.losses(report.get("learning", {})),
+            "norms": curves.norms(report.get("learning", {})),
+            "cosines": curves.cosines(report.get("learning", {})),
+            "reliability": _reliability(report),
+            "latency": plots.latency(serving) if serving.get("stages") else None,
+            "seconds": plots.seconds(seconds) if seconds else None,
+        }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def save_pngs(report: ReportInput, folder: Path) -> dict[str, Path]:
+    """The plots as pictures in a folder, for a tracker."""
+    paths = {name: folder / f"{name}.png" for name in TITLES}
+    drawn = figures(report)
+    for name, figure in drawn.items():
+        save_png(figure, paths[name])
+    return {name: paths[name] for name in drawn}
+
+
+def slice_names(metrics: Mapping[str, Mapping[str, Estimate]], metric: str) -> list[str]:
+    """Slices in which the model has a value, "" for everything, in the order of evaluation."""
+    found = []
+    for name, estimate in metrics.get("model", {}).items():
+        base, _, rest = name.partition("[")
+        if base == metric and plots.known(estimate):
+            found.append(rest.removesuffix("]"))
+    return found
+
+
+def _headline(report: ReportInput) -> Figure | None:
+    metrics = report.get("metrics", {})
+    names = {
+        name: title for name, title in HEADLINE.items() if any(plots.known(held.get(name)) for held in metrics.values())
+    }
+    return plots.headline(metrics, names) if names else None
+
+
+def _slices(report: ReportInput) -> Figure | None:
+    metrics = report.get("metrics", {})
+    names = slice_names(metrics, "recall@20")
+    return plots.slices(metrics, "recall@20", names) if len(names) > 1 else None
+
+
+def _reliability(report: ReportInput) -> Figure | None:
+    held = {task: facts["reliability"] for task, facts in report.get("tasks", {}).items() if "reliability" in facts}
+    filled = {task: bins for task, bins in held.items() if len(bins["predicted"])}
+    return plots.reliability(filled) if filled else None
