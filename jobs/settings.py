@@ -22,7 +22,7 @@ from recsys.schema import SchemaError
 from recsys.tracking.wandb import TrackingSpec
 from recsys.train.spec import TrainSpec
 from recsys.value import value
-from serve.runner import ServeSpec
+from serve.spec import ServeSpec
 
 CONFIGS = str(Path(__file__).resolve().parent.parent / "configs")
 MISTAKES = (ArtefactError, LeakError, SchemaError, InstantiationException, ValueError, TypeError, FileNotFoundError)
@@ -42,6 +42,7 @@ class Settings:
     run_dir: str
     fresh: bool
     demo: bool
+    port: int | None
     plain: dict[str, Any]  # the composed configuration, for the log
 
     @property
@@ -61,6 +62,7 @@ def settings_of(config: DictConfig) -> Settings:
         run_dir=run_dir,
         fresh=plain["fresh"],
         demo=plain["demo"],
+        port=plain["port"],
         plain={str(key): held for key, held in plain.items()},
         **parts,
     )

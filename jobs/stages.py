@@ -24,7 +24,8 @@ class Stages:
     def reach(self, name: str, kind: str, fingerprint: str, make: Callable[[str], None]) -> Artefact:
         """The artefact `name` with this fingerprint: the one that is there, or a new one."""
         held = peek(self.uri(name), kind)
-        if held is not None and held["fingerprint"] == fingerprint and not self.settings.fresh:
+        made_from = (held or {}).get("meta", {}).get("made_from", (held or {}).get("fingerprint"))
+        if made_from == fingerprint and not self.settings.fresh:
             self.say(name, "is there already, from the same settings and inputs")
             self.seconds[name] = self._remembered().get(name, 0.0)
             return opened(self.uri(name), kind)

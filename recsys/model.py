@@ -63,7 +63,7 @@ class Recommender(nn.Module):
         return self.item_encoder(columns)
 
     def users(self, history_hidden: Tensor, batch: Batch, user_rows: UserTable) -> Tensor:
-        """Hidden states [B, H] of requests, given the hidden states of batch.history.values [n, H] and batch.user's rows."""
+        """Hidden states [B, H] of requests, from the states of batch.history.values [n, H] and batch.user's rows."""
         return self.user_encoder(history_hidden, batch, user_rows)
 
     def query(self, user: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One replica is one process that answers a request from beginning to end: a hop between deployments costs milliseconds."""
+"""One replica process answers a request from beginning to end: a hop between deployments costs milliseconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Endpoint:
         torch.set_num_threads(1)
         self.service = load_service(spec, run_dir)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:  # noqa: N807, PLW3201  (the name that Ray Serve calls)
+    def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self.service)
 
     def check_health(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -92,7 +93,7 @@ class Service:
         except TimeoutError:
             raise errors.too_late(request.deadline_ms) from None
 
-    def _answer(self, requests: list[RecommendRequest]) -> list[Recommendation]:
+    def _answer(self, requests: Sequence[RecommendRequest]) -> list[Recommendation]:
         answers = self.funnel.recommend(requests)
         self.metrics.observe_batch(len(requests), answers[0].timings_ms)
         return answers

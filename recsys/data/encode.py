@@ -57,7 +57,7 @@ class Encoded:
             "split": part,
         }
         names = [name for name in self.vocabularies if name.startswith("context.") and name != "context.position"]
-        columns |= {name: self.context[:, place] for place, name in enumerate(names)}
+        columns |= {name.removeprefix("context."): self.context[:, place] for place, name in enumerate(names)}
         columns |= {name: self.labels[:, place] for place, name in enumerate(self.label_names)}
         pq.write_table(pa.table(columns), folder / "events.parquet")
         pq.write_table(pa.concat_tables([v.table() for v in self.vocabularies.values()]), folder / "vocabulary.parquet")

@@ -88,7 +88,7 @@ class Block(nn.Module):
 
     def __init__(self, hidden: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads, self.rate = heads, dropout
+        self.heads = heads
         self.norm_attention, self.norm_feed = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.project, self.merge = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
         self.feed = mlp(hidden, 2 * hidden, hidden, dropout)
@@ -98,7 +98,6 @@ class Block(nn.Module):
         B, L, H = states.shape
         projected = self.project(self.norm_attention(states)).view(B, L, 3, self.heads, H // self.heads)
         query, key, held = projected.permute(2, 0, 3, 1, 4)  # [B, heads, L, H / heads] each
-        rate = self.rate if self.training else 0.0
-        seen = F.scaled_dot_product_attention(query, key, held, bias[:, None, None].to(query.dtype), rate)
+        seen = F.scaled_dot_product_attention(query, key, held, bias[:, None, None].to(query.dtype))
         states = states + self.dropout(self.merge(seen.transpose(1, 2).reshape(B, L, H)))
         return states + self.dropout(self.feed(self.norm_feed(states)))

@@ -120,10 +120,10 @@ class ItemItem:
     (Sarwar et al., 2001; shrinkage as in Bell and Koren, 2007.)
     """
 
-    weight: Weight = "binary"
+    weight: Weight = "log1p"
     shrink: float = 10.0
     neighbours: int = 200
-    min_users: int = 3
+    min_users: int = 5
     keep_self: bool = False
 
     def __post_init__(self) -> None:
@@ -191,10 +191,10 @@ GRIDS: dict[str, tuple[Baseline, ...]] = {
         OwnFrequency(half_life_days=90.0),
     ),
     "item_item": (
-        ItemItem(weight="log1p", keep_self=True),
-        ItemItem(weight="log1p", shrink=100.0, keep_self=True),
-        ItemItem(shrink=10.0),
-        ItemItem(shrink=100.0, neighbours=1000),
+        ItemItem(weight="log1p", min_users=10),
+        ItemItem(weight="log1p", neighbours=50, keep_self=True),
+        ItemItem(weight="log1p", shrink=3.0, neighbours=20, keep_self=True),
+        ItemItem(weight="count", neighbours=20, keep_self=True),
     ),
     "ease": (
         Ease(weight="log1p", ridge=100.0),

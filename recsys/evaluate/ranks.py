@@ -61,7 +61,8 @@ def score_block(scorer: Scorer, users: np.ndarray, offered: Tensor) -> Tensor:
         f"a scorer must answer {len(users)} users with scores of shape {expected}, got {tuple(scores.shape)}",
     )
     scores = scores if scores.is_floating_point() else scores.double()
-    return scores.masked_fill_(~offered.to(scores.device), -torch.inf)
+    blocked = (~offered).nonzero()[:, 0].to(scores.device)
+    return scores.index_fill_(1, blocked, -torch.inf)
 
 
 def hide(scores: Tensor, hidden: Jagged) -> Tensor:

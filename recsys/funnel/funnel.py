@@ -65,7 +65,7 @@ class Funnel:
         return np.concatenate([*parts, np.zeros((0, self.vectors.shape[1]), dtype=np.float32)])
 
     def warm_up(self, rounds: int = 8) -> None:
-        """Answer a few users, so that caches are filled and the ladder knows what stages cost; ValueError for NaN scores."""
+        """Answer a few users, so that caches are filled and the ladder knows costs. ValueError when scores are NaN."""
         for user in range(FIRST, min(FIRST + rounds, self.dataset.num_users)):
             asked = self.intake.of_indices(np.array([user]), np.array([self.intake.as_of]), 20, False)
             scores = self.answer(asked).scores

@@ -81,7 +81,7 @@ class Parts:
             dataset=dataset,
             records=Records(release.dataset.path, dataset),
             model=model,
-            users=UserTable.load(release.dataset.path, dataset, info.model.user.id_buckets),
+            users=UserTable.load(release.dataset.path, dataset, info.model.user.user_buckets),
             vectors=vectors,
             hidden=hidden,
             index=load_index(release.index, info.fingerprint),

@@ -86,12 +86,12 @@ def cosines(learning: Learning) -> Figure | None:
 
 
 def smoothed(held: np.ndarray, share: float = 0.08) -> np.ndarray:
-    """Centred moving average over a share of the points, the window shrinking towards the ends."""
-    half = max(0, round(len(held) * share / 2))
+    """Moving average over a share of the points, centred where there are enough on both sides."""
+    half = round(len(held) * share / 2)
     total = np.concatenate([[0.0], np.cumsum(held, dtype=np.float64)])
     place = np.arange(len(held))
-    reach = np.minimum(half, np.minimum(place, len(held) - 1 - place))
-    return (total[place + reach + 1] - total[place - reach]) / (2 * reach + 1)
+    start, stop = np.maximum(place - half, 0), np.minimum(place + half + 1, len(held))
+    return (total[stop] - total[start]) / (stop - start)
 
 
 def _curve(axes: Axes, series: Series, name: str, colour: str) -> None:
@@ -115,7 +115,7 @@ def _cell(axes: Axes, place: list[int], cosine: float) -> None:
     column, row = place
     colour = COLOURS["blue"] if cosine >= 0 else COLOURS["vermillion"]
     axes.bar(column, 0.94, bottom=row - 0.47, width=0.97, color=colour, alpha=min(1.0, 0.08 + 0.8 * abs(cosine)))
-    axes.annotate(f"{cosine:+.2f}", (column, row), ha="center", va="center", fontsize=9.5)
+    axes.annotate(f"{round(cosine, 2) + 0.0:+.2f}", (column, row), ha="center", va="center", fontsize=9.5)
 
 
 def _finite(series: Series, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -18,36 +18,44 @@ TITLES = {
     "losses": "Training losses and validation recall over steps",
     "norms": "Gradient norm of each task over steps",
     "cosines": "Median gradient cosine of each pair of tasks",
-    "reliability": "Predicted against observed shares by task",
+    "reliability": "Predicted against observed shares of task",
     "latency": "Latency of a request by stage, in milliseconds",
     "seconds": "Seconds of each stage of the run",
 }
 
 
 def figures(report: ReportInput) -> dict[str, Figure]:
-    """The plots for which there is data, by name, in the order of TITLES."""
-    serving, seconds = report.get("serving", {}), report.get("seconds", {})
+    """The plots for which there is data, by name; calibration has one a task, reliability-<task>."""
+    serving, seconds, learning = report.get("serving", {}), report.get("seconds", {}), report.get("learning", {})
     with styled():
         drawn = {
             "headline": _headline(report),
             "slices": _slices(report),
-            "losses": curves.losses(report.get("learning", {})),
-            "norms": curves.norms(report.get("learning", {})),
-            "cosines": curves.cosines(report.get("learning", {})),
-            "reliability": _reliability(report),
+            "losses": curves.losses(learning),
+            "norms": curves.norms(learning),
+            "cosines": curves.cosines(learning),
             "latency": plots.latency(serving) if serving.get("stages") else None,
             "seconds": plots.seconds(seconds) if seconds else None,
         }
+        for task, facts in report.get("tasks", {}).items():
+            bins = facts.get("reliability")
+            drawn[f"reliability-{task}"] = plots.reliability(task, bins) if bins and len(bins["predicted"]) else None
     return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def title(name: str) -> str:
+    """What a plot shows, for those who don't see it."""
+    kind, _, task = name.partition("-")
+    return f"{TITLES[kind]} {task}".strip()
 
 
 def save_pngs(report: ReportInput, folder: Path) -> dict[str, Path]:
     """The plots as pictures in a folder, for a tracker."""
-    paths = {name: folder / f"{name}.png" for name in TITLES}
-    drawn = figures(report)
-    for name, figure in drawn.items():
+    paths = {}
+    for name, figure in figures(report).items():
+        paths[name] = folder / f"{name}.png"
         save_png(figure, paths[name])
-    return {name: paths[name] for name in drawn}
+    return paths
 
 
 def slice_names(metrics: Mapping[str, Mapping[str, Estimate]], metric: str) -> list[str]:
@@ -72,9 +80,3 @@ def _slices(report: ReportInput) -> Figure | None:
     metrics = report.get("metrics", {})
     names = slice_names(metrics, "recall@20")
     return plots.slices(metrics, "recall@20", names) if len(names) > 1 else None
-
-
-def _reliability(report: ReportInput) -> Figure | None:
-    held = {task: facts["reliability"] for task, facts in report.get("tasks", {}).items() if "reliability" in facts}
-    filled = {task: bins for task, bins in held.items() if len(bins["predicted"])}
-    return plots.reliability(filled) if filled else None

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.report.figures import TITLES, figures, slice_names
+from recsys.report.figures import figures, slice_names, title
 from recsys.report.inputs import SYSTEMS, Estimate, ReportInput
 from recsys.report.plots import known
 from recsys.report.style import inline_svg
@@ -26,15 +26,14 @@ def render(report: ReportInput) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"number": _number, "estimate": _estimate, "day": _day, "count": _count}
-    drawn = {name: Markup(inline_svg(held, name, TITLES[name])) for name, held in figures(report).items()}
+    drawn = {name: Markup(inline_svg(held, name, title(name))) for name, held in figures(report).items()}
     return environment.get_template(TEMPLATE).render(
         report={**dict.fromkeys(ReportInput.__annotations__), **report},
         plots=drawn,
         tiles=_tiles(report),
         systems={name: label for name, label in SYSTEMS.items() if name in report.get("metrics", {})},
-        headline=[name for name in HEADLINE_METRICS if _any(report, name)],
         slices=slice_names(report.get("metrics", {}), "recall@20"),
-        metrics=_overall(report),
+        columns=_columns(report),
         task_systems=_task_systems(report),
     )
 
@@ -68,10 +67,11 @@ def _any(report: ReportInput, metric: str) -> bool:
     return any(known(held.get(metric)) for held in report.get("metrics", {}).values())
 
 
-def _overall(report: ReportInput) -> list[str]:
-    """Metrics over everything, in the order in which they first appear."""
-    names = dict.fromkeys(name for held in report.get("metrics", {}).values() for name in held if "[" not in name)
-    return list(names)
+def _columns(report: ReportInput) -> dict[str, str]:
+    """Columns of the headline table: the headline metrics, then the others over everything; metric -> heading."""
+    held = dict.fromkeys(name for row in report.get("metrics", {}).values() for name in row if "[" not in name)
+    names = [name for name in HEADLINE_METRICS if _any(report, name)] + [n for n in held if n not in HEADLINE_METRICS]
+    return {name: name.replace("[", ", ").replace("]", "").replace("_", " ") for name in names}
 
 
 def _task_systems(report: ReportInput) -> list[str]:

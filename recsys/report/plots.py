@@ -59,30 +59,23 @@ def slices(metrics: Metrics, metric: str, names: Sequence[str]) -> Figure:
     return drawn
 
 
-def reliability(tasks: Mapping[str, Reliability]) -> Figure:
-    """What was promised against what happened, one square a task."""
-    columns = min(3, len(tasks))
-    rows = math.ceil(len(tasks) / columns)
-    width = WIDTH * 0.62 if columns == 1 else WIDTH
-    drawn = figure(rows * (width / columns + 0.35), width)
-    panels = drawn.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (task, bins) in zip(panels, tasks.items(), strict=False):
-        top = 1.08 * max(*bins["predicted"], *bins["observed"], 1e-6)
-        axes.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        heaviest = max(bins["weight"]) or 1.0
-        sizes = [12 + 34 * weight / heaviest for weight in bins["weight"]]
-        axes.plot(bins["predicted"], bins["observed"], color=COLOURS["blue"], linewidth=1.1)
-        axes.scatter(bins["predicted"], bins["observed"], sizes, color=COLOURS["blue"], zorder=3)
-        axes.set_title(task)
-        axes.set_xlim(0, top)
-        axes.set_ylim(0, top)
-        axes.set_aspect("equal")
-        axes.locator_params(nbins=4)
-        axes.set_xlabel("predicted share")
-    for first in range(0, len(tasks), columns):
-        panels[first].set_ylabel("observed share")
-    for axes in panels[len(tasks) :]:
-        axes.set_visible(False)
+def reliability(task: str, bins: Reliability) -> Figure:
+    """What a task promised against what happened."""
+    drawn = figure(2.75, WIDTH * 0.44)
+    axes = drawn.subplots()
+    top = 1.08 * max(*bins["predicted"], *bins["observed"], 1e-6)
+    axes.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+    heaviest = max(bins["weight"]) or 1.0
+    sizes = [12 + 30 * weight / heaviest for weight in bins["weight"]]
+    axes.plot(bins["predicted"], bins["observed"], color=COLOURS["blue"], linewidth=1.1)
+    axes.scatter(bins["predicted"], bins["observed"], sizes, color=COLOURS["blue"], zorder=3)
+    axes.set_title(task)
+    axes.set_xlim(0, top)
+    axes.set_ylim(0, top)
+    axes.set_aspect("equal")
+    axes.locator_params(nbins=4)
+    axes.set_xlabel("predicted share")
+    axes.set_ylabel("observed share")
     return drawn
 
 
@@ -144,13 +137,13 @@ def _ends(held: Estimate) -> tuple[float, float, float]:
 def _stack(axes: Axes, parts: Mapping[str, float]) -> None:
     left, total = 0.0, sum(parts.values())
     for colour, (name, width) in zip(_colours(len(parts)), parts.items(), strict=True):
-        axes.barh(0, width, left=left, height=0.7, color=colour, edgecolor="none")
-        if width > 0.11 * total:
-            axes.annotate(
-                f"{name}\n{width:.2g}", (left + width / 2, 0), ha="center", va="center", fontsize=8.5, color="#ffffff"
-            )
+        axes.barh(0, width, left=left, height=0.8, color=colour, edgecolor="none")
+        if width > 0.1 * total:
+            middle = left + width / 2
+            axes.annotate(f"{name} {width:.2g}", (middle, 0.5), ha="center", va="bottom", fontsize=8.5)
         left += width
-    axes.set_title(f"a request on average: {total:.3g} ms in the server")
+    axes.set_title(f"a request on average: {total:.3g} ms in the server", pad=16)
+    axes.set_ylim(-0.45, 0.45)
     axes.set_yticks([])
     axes.set_xlim(0, max(total, 1e-9))
     axes.spines["left"].set_visible(False)

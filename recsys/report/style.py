@@ -92,10 +92,19 @@ def beside(axes: Axes, x: float, y: float, text: str, colour: str = INK) -> None
 def label_ends(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> None:
     """Write names at the right ends of lines, apart from each other; ends: name -> (y, colour)."""
     low, high = axes.get_ylim()
-    gap, last = (high - low) * 0.075, -float("inf")
-    for name, (y, colour) in sorted(ends.items(), key=lambda entry: entry[1][0]):
-        last = max(y, last + gap)
-        beside(axes, x, last, name, colour)
+    names = sorted(ends, key=lambda name: ends[name][0])
+    for name, y in zip(names, _apart([ends[name][0] for name in names], (high - low) * 0.07), strict=True):
+        beside(axes, x, y, name, ends[name][1])
+
+
+def _apart(places: list[float], gap: float, rounds: int = 200) -> list[float]:
+    """Rising places pushed away from each other, half a way each, until they are about a gap apart."""
+    for _ in range(rounds):
+        for i in range(len(places) - 1):
+            lacking = gap - (places[i + 1] - places[i])
+            if lacking > 0:
+                places[i], places[i + 1] = places[i] - lacking / 2, places[i + 1] + lacking / 2
+    return places
 
 
 def save_png(drawn: Figure, path: Path) -> None:

@@ -67,9 +67,7 @@ def to_json(summary: Summary) -> bytes:
 
 def summary_text(summary: Summary) -> str:
     """The summary for a terminal."""
-    lines = [
-        _row("", [name.removeprefix("recall@20").strip("[]").replace("_", " ") or "recall@20" for name in METRICS])
-    ]
+    lines = [_row("", ["recall@20, all items", "recall@20, never bought"])]
     for system, label in SYSTEMS.items():
         held = [_cell(summary[name][system], summary["intervals"][name].get(system)) for name in METRICS]
         lines.append(_row(label, held))
