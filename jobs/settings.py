@@ -42,6 +42,8 @@ class Settings:
     run_dir: str
     fresh: bool
     demo: bool
+    load: bool
+    tune_baselines: bool
     port: int | None
     plain: dict[str, Any]  # the composed configuration, for the log
 
@@ -62,6 +64,8 @@ def settings_of(config: DictConfig) -> Settings:
         run_dir=run_dir,
         fresh=plain["fresh"],
         demo=plain["demo"],
+        load=plain["load"],
+        tune_baselines=plain["tune_baselines"],
         port=plain["port"],
         plain={str(key): held for key, held in plain.items()},
         **parts,

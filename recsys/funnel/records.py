@@ -47,7 +47,7 @@ class Records:
     """The events of a data set, read as of any time: nothing at or after that time has any influence."""
 
     def __init__(self, dataset: Path, spec: DatasetSpec) -> None:
-        names = ["user", "item", "time", *(f"context.{name}" for name in spec.context)]
+        names = ["user", "item", "time", *spec.context]
         events = pq.read_table(dataset / "events.parquet", columns=names)
         column = {name: events[name].to_numpy() for name in names}
         self.spec = spec
@@ -59,9 +59,9 @@ class Records:
             f"the data set was prepared with features {spec.features}, this code computes {self.store.names}; "
             "prepare the data and train again",
         )
-        context = np.stack([column[f"context.{name}"] for name in spec.context], axis=1)
+        context = np.stack([column[name] for name in spec.context], axis=1)
         self._context = context[self.store.users.order]  # [n, C], in the order of the users' timeline
-        self.popularity = Popularity(held.item, held.time, column["context.surface"], spec.num_items)
+        self.popularity = Popularity(held.item, held.time, column["surface"], spec.num_items)
 
     def seen(self, asked: Asked) -> list[np.ndarray]:
         """Distinct items of each user's past, most frequent first."""

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recsys.report.style import COLOURS, CYCLE, INK, MUTED, WIDTH, beside, figure, label_ends
+from recsys.report.style import COLOURS, CYCLE, INK, MUTED, beside, figure, label_ends
 
 Series = Mapping[str, Any]  # "step" and numbers, arrays of one length
 Learning = Mapping[str, Series]  # by kind: train, validation, gradient
@@ -25,7 +25,7 @@ def losses(learning: Learning) -> Figure | None:
         return None
     columns = 2 if len(panels) > 1 else 1
     rows = math.ceil(len(panels) / columns)
-    drawn = figure(0.2 + 1.62 * rows, WIDTH * 1.15)
+    drawn = figure(0.2 + 1.3 * rows)
     grid = drawn.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for axes, (series, name, colour) in zip(grid, panels, strict=False):
         _curve(axes, series, name, colour)
@@ -44,7 +44,7 @@ def norms(learning: Learning) -> Figure | None:
     names = [name for name in series if name.startswith("norm.")]
     if not names:
         return None
-    drawn = figure(2.7, WIDTH * 1.05)
+    drawn = figure(2.3)
     axes = drawn.subplots()
     ends = {}
     for name, colour in zip(names, CYCLE * 3, strict=False):
@@ -69,7 +69,7 @@ def cosines(learning: Learning) -> Figure | None:
     if not pairs:
         return None
     tasks = list(dict.fromkeys(task for pair in pairs.values() for task in pair))
-    drawn = figure(0.75 + 0.44 * len(tasks), WIDTH * 1.05)
+    drawn = figure(0.5 + 0.34 * len(tasks))
     axes = drawn.subplots()
     for name, (a, b) in pairs.items():
         _, held = _finite(series, name)
@@ -115,7 +115,7 @@ def _cell(axes: Axes, place: list[int], cosine: float) -> None:
     column, row = place
     colour = COLOURS["blue"] if cosine >= 0 else COLOURS["vermillion"]
     axes.bar(column, 0.94, bottom=row - 0.47, width=0.97, color=colour, alpha=min(1.0, 0.08 + 0.8 * abs(cosine)))
-    axes.annotate(f"{round(cosine, 2) + 0.0:+.2f}", (column, row), ha="center", va="center", fontsize=9.5)
+    axes.annotate(f"{round(cosine, 2) + 0.0:+.2f}", (column, row), ha="center", va="center", fontsize=8.5)
 
 
 def _finite(series: Series, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,9 @@ from recsys.report import curves, plots
 from recsys.report.inputs import Estimate, ReportInput
 from recsys.report.style import save_png, styled
 
-HEADLINE = {"recall@20": "all items", "recall@20[never_bought]": "never bought before"}
+HEADLINE = ("recall@20", "recall@20[never_bought]")
 TITLES = {
-    "headline": "Recall at 20 of every method with its 95 % interval",
+    "headline": "Every method with its 95 % interval:",
     "slices": "Recall at 20 by slice with 95 % intervals",
     "losses": "Training losses and validation recall over steps",
     "norms": "Gradient norm of each task over steps",
@@ -25,11 +25,12 @@ TITLES = {
 
 
 def figures(report: ReportInput) -> dict[str, Figure]:
-    """The plots for which there is data, by name; calibration has one a task, reliability-<task>."""
+    """The plots for which there is data, by name; headline-<metric> and reliability-<task> come once for each."""
     serving, seconds, learning = report.get("serving", {}), report.get("seconds", {}), report.get("learning", {})
+    metrics = report.get("metrics", {})
     with styled():
         drawn = {
-            "headline": _headline(report),
+            **{f"headline-{name}": plots.headline(metrics, name) for name in headline_metrics(report)},
             "slices": _slices(report),
             "losses": curves.losses(learning),
             "norms": curves.norms(learning),
@@ -68,12 +69,10 @@ def slice_names(metrics: Mapping[str, Mapping[str, Estimate]], metric: str) -> l
     return found
 
 
-def _headline(report: ReportInput) -> Figure | None:
-    metrics = report.get("metrics", {})
-    names = {
-        name: title for name, title in HEADLINE.items() if any(plots.known(held.get(name)) for held in metrics.values())
-    }
-    return plots.headline(metrics, names) if names else None
+def headline_metrics(report: ReportInput) -> list[str]:
+    """Those of HEADLINE that some method has a value for."""
+    rows = report.get("metrics", {}).values()
+    return [name for name in HEADLINE if any(plots.known(row.get(name)) for row in rows)]
 
 
 def _slices(report: ReportInput) -> Figure | None:

@@ -11,13 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from recsys.report.figures import figures, slice_names, title
+from recsys.report.figures import figures, headline_metrics, slice_names, title
 from recsys.report.inputs import SYSTEMS, Estimate, ReportInput
-from recsys.report.plots import known
+from recsys.report.plots import known, words
 from recsys.report.style import inline_svg
 
 TEMPLATE = "page.html.j2"
-HEADLINE_METRICS = ("recall@20", "recall@20[never_bought]")
 
 
 def render(report: ReportInput) -> str:
@@ -25,8 +24,11 @@ def render(report: ReportInput) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"number": _number, "estimate": _estimate, "day": _day, "count": _count}
-    drawn = {name: Markup(inline_svg(held, name, title(name))) for name, held in figures(report).items()}
+    environment.filters |= {"number": _number, "estimate": _estimate, "day": _day, "words": words}
+    drawn = {
+        name: Markup(inline_svg(held, f"plot{place}", title(name)))
+        for place, (name, held) in enumerate(figures(report).items())
+    }
     return environment.get_template(TEMPLATE).render(
         report={**dict.fromkeys(ReportInput.__annotations__), **report},
         plots=drawn,
@@ -63,15 +65,10 @@ def _parts(estimate: Estimate) -> tuple[str, str]:
     return f"{estimate.get('mean'):.3f}", interval
 
 
-def _any(report: ReportInput, metric: str) -> bool:
-    return any(known(held.get(metric)) for held in report.get("metrics", {}).values())
-
-
 def _columns(report: ReportInput) -> dict[str, str]:
     """Columns of the headline table: the headline metrics, then the others over everything; metric -> heading."""
-    held = dict.fromkeys(name for row in report.get("metrics", {}).values() for name in row if "[" not in name)
-    names = [name for name in HEADLINE_METRICS if _any(report, name)] + [n for n in held if n not in HEADLINE_METRICS]
-    return {name: name.replace("[", ", ").replace("]", "").replace("_", " ") for name in names}
+    overall = [name for row in report.get("metrics", {}).values() for name in row if "[" not in name]
+    return {name: words(name) for name in dict.fromkeys([*headline_metrics(report), *overall])}
 
 
 def _task_systems(report: ReportInput) -> list[str]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from recsys.report.inputs import SYSTEMS, Estimate, Reliability, Serving
-from recsys.report.style import COLOURS, CYCLE, GRID, INK, MUTED, SYSTEM_COLOURS, WIDTH, beside, figure, plain_axes
+from recsys.report.style import COLOURS, CYCLE, GRID, INK, MUTED, SYSTEM_COLOURS, beside, figure, plain_axes
 
 Metrics = Mapping[str, Mapping[str, Estimate]]
 SLICE_SYSTEMS = ("model", "retrieval", "own_frequency", "popular")
@@ -20,21 +20,19 @@ def known(estimate: Estimate | None) -> bool:
     return mean is not None and math.isfinite(mean)
 
 
-def headline(metrics: Metrics, names: Mapping[str, str]) -> Figure:
-    """Dots with intervals, one panel a metric; names: metric -> title."""
-    systems = [s for s in SYSTEMS if any(known(metrics.get(s, {}).get(name)) for name in names)]
-    drawn = figure(0.62 + 0.29 * len(systems), WIDTH * 1.15)
-    panels = drawn.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for axes, (name, title) in zip(panels, names.items(), strict=True):
-        plain_axes(axes, "x").set_title(title)
-        for place, system in enumerate(systems):
-            held = metrics.get(system, {}).get(name)
-            if held is not None and known(held):
-                _dot(axes, held, place, SYSTEM_COLOURS[system])
-        axes.set_xlabel("recall@20, mean over users")
-        axes.set_yticks(range(len(systems)), [SYSTEMS[s] for s in systems], color=INK)
-        axes.set_ylim(len(systems) - 0.5, -0.6)
-        axes.set_xlim(0, axes.get_xlim()[1] * 1.16)
+def headline(metrics: Metrics, metric: str) -> Figure:
+    """One metric of every method: dots with intervals."""
+    held = {system: metrics.get(system, {}).get(metric) for system in SYSTEMS}
+    shown = {system: estimate for system, estimate in held.items() if estimate is not None and known(estimate)}
+    drawn = figure(0.75 + 0.25 * len(shown))
+    axes = plain_axes(drawn.subplots(), "x")
+    for place, (system, estimate) in enumerate(shown.items()):
+        _dot(axes, estimate, place, SYSTEM_COLOURS[system])
+    axes.set_title(words(metric))
+    axes.set_xlabel("mean over users, 95 % interval")
+    axes.set_yticks(range(len(shown)), [SYSTEMS[system] for system in shown], color=INK)
+    axes.set_ylim(len(shown) - 0.5, -0.6)
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.1)
     return drawn
 
 
@@ -42,7 +40,7 @@ def slices(metrics: Metrics, metric: str, names: Sequence[str]) -> Figure:
     """Bars with intervals, one group a slice; names are slices, "" for everything."""
     systems = [s for s in SLICE_SYSTEMS if s in metrics]
     step = len(systems) + 0.9
-    drawn = figure(0.75 + 0.185 * step * len(names))
+    drawn = figure(0.75 + 0.15 * step * len(names))
     axes = plain_axes(drawn.subplots(), "x")
     for group, name in enumerate(names):
         for place, system in enumerate(systems):
@@ -50,7 +48,9 @@ def slices(metrics: Metrics, metric: str, names: Sequence[str]) -> Figure:
             if held is not None and known(held):
                 _bar(axes, held, group * step + place, SYSTEM_COLOURS[system])
     axes.set_yticks(
-        [g * step + (len(systems) - 1) / 2 for g in range(len(names))], [_words(n) for n in names], color=INK
+        [g * step + (len(systems) - 1) / 2 for g in range(len(names))],
+        [words(n) or "all items" for n in names],
+        color=INK,
     )
     axes.set_ylim(len(names) * step - 0.6, -0.8)
     axes.set_xlabel(f"{metric}, mean over users, 95 % interval")
@@ -61,7 +61,7 @@ def slices(metrics: Metrics, metric: str, names: Sequence[str]) -> Figure:
 
 def reliability(task: str, bins: Reliability) -> Figure:
     """What a task promised against what happened."""
-    drawn = figure(2.75, WIDTH * 0.44)
+    drawn = figure(2.5, 2.4)
     axes = drawn.subplots()
     top = 1.08 * max(*bins["predicted"], *bins["observed"], 1e-6)
     axes.plot([0, top], [0, top], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -82,7 +82,7 @@ def reliability(task: str, bins: Reliability) -> Figure:
 def latency(serving: Serving) -> Figure:
     """The mean request cut into stages, and the spread of each stage."""
     stages = {name: held for name, held in serving.get("stages", {}).items() if held.get("mean_ms") is not None}
-    drawn = figure(1.5 + 0.27 * len(stages), WIDTH * 1.15)
+    drawn = figure(1.35 + 0.22 * len(stages))
     whole, spread = drawn.subplots(2, 1, height_ratios=[1, 0.55 + 0.36 * len(stages)])
     _stack(whole, {name: held.get("mean_ms", 0.0) for name, held in stages.items()})
     plain_axes(spread, "x")
@@ -101,7 +101,7 @@ def latency(serving: Serving) -> Figure:
 
 def seconds(stages: Mapping[str, float]) -> Figure:
     """Where the run's time went."""
-    drawn = figure(0.55 + 0.27 * len(stages))
+    drawn = figure(0.5 + 0.23 * len(stages))
     axes = plain_axes(drawn.subplots(), "x")
     axes.barh(range(len(stages)), list(stages.values()), color=COLOURS["blue"], height=0.62)
     for place, held in enumerate(stages.values()):
@@ -140,7 +140,7 @@ def _stack(axes: Axes, parts: Mapping[str, float]) -> None:
         axes.barh(0, width, left=left, height=0.8, color=colour, edgecolor="none")
         if width > 0.1 * total:
             middle = left + width / 2
-            axes.annotate(f"{name} {width:.2g}", (middle, 0.5), ha="center", va="bottom", fontsize=8.5)
+            axes.annotate(f"{name} {width:.2g}", (middle, 0.5), ha="center", va="bottom", fontsize=8)
         left += width
     axes.set_title(f"a request on average: {total:.3g} ms in the server", pad=16)
     axes.set_ylim(-0.45, 0.45)
@@ -157,7 +157,15 @@ def _colours(count: int) -> list[str]:
 def _legend(axes: Axes, entries: Mapping[str, str]) -> None:
     for name, colour in entries.items():
         axes.barh(0, 0, color=colour, label=name)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1, columnspacing=1.4)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2,
+        borderaxespad=0.2,
+        handlelength=1,
+        columnspacing=1.4,
+        fontsize=8,
+    )
     axes.spines["left"].set_color(GRID)
 
 
@@ -165,5 +173,6 @@ def _full(metric: str, name: str) -> str:
     return f"{metric}[{name}]" if name else metric
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ").replace(",", ", ") if name else "all items"
+def words(name: str) -> str:
+    """A metric's or slice's name for people: recall@20[never_bought] is recall@20, never bought."""
+    return name.replace("_", " ").replace(",", ", ").replace("[", ", ").replace("]", "")

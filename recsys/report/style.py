@@ -34,16 +34,16 @@ SYSTEM_COLOURS = {
     "ease": COLOURS["purple"],
 }
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {held: f"--{name}" for name, held in COLOURS.items()}
-WIDTH = 6.2  # inches of 72 points: on a phone a plot is scaled down, so it starts narrow
+WIDTH = 4.7  # inches of 72 points: about a phone's width, and half a page's
 
 RC: dict[Any, Any] = {
-    "font.size": 10,
+    "font.size": 9,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "text.color": INK,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": GRID,
-    "axes.titlesize": 10.5,
+    "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -86,7 +86,7 @@ def plain_axes(axes: Axes, grid: str = "y") -> Axes:
 
 def beside(axes: Axes, x: float, y: float, text: str, colour: str = INK) -> None:
     """Write a text right of a point."""
-    axes.annotate(text, (x, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9, color=colour)
+    axes.annotate(text, (x, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8, color=colour)
 
 
 def label_ends(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> None:
