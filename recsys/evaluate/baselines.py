@@ -67,7 +67,7 @@ class OwnFrequency:
     """
 
     half_life_days: float | None = None
-    fill: Popular = Popular(window_days=28.0)
+    fill: Popular = Popular(window_days=28.0, count="users")
 
     def __post_init__(self) -> None:
         require(

@@ -23,7 +23,8 @@ def mmr(relevance: np.ndarray, vectors: np.ndarray, valid: np.ndarray, k: int, l
     every = np.arange(rows)
     for turn in range(min(k, width)):
         best = np.argmax(gain - lam * nearest, axis=1)
-        chosen[every, best] = turn
+        # a list that is used up offers a place again; its first turn counts
+        chosen[every, best] = np.minimum(chosen[every, best], turn)
         gain[every, best] = -np.inf
         similarity = alike[every, best]
         nearest = similarity if turn == 0 else np.maximum(nearest, similarity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def save_pngs(report: ReportInput, folder: Path) -> dict[str, Path]:
     """The plots as pictures in a folder, for a tracker."""
     paths = {}
     for name, figure in figures(report).items():
-        paths[name] = folder / f"{name}.png"
+        paths[name] = folder / f"{re.sub(r'[^a-z0-9@_-]+', '.', name).strip('.')}.png"
         save_png(figure, paths[name])
     return paths
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 SYSTEMS = {
     "model": "model, as served",
@@ -52,7 +52,10 @@ class Latency(TypedDict, total=False):
 
 
 class Serving(TypedDict, total=False):
-    """What a load test over HTTP saw; stages are told by the server, in the order of the request path."""
+    """What a load test over HTTP saw; stages are told by the server, in the order of the request path.
+
+    A stage "total" is the server's own sum of them; `total` is what the client saw.
+    """
 
     requests: int
     errors: int
@@ -83,18 +86,18 @@ class Data(TypedDict, total=False):
     leak_checks: Sequence[str]
 
 
-class Recommended(TypedDict, total=False):
+class Recommended(TypedDict):
     """One line of an answer."""
 
     item_id: str
     text: str
-    score: float
+    score: float | None
     scores: Mapping[str, float]
     bought_before: bool
-    taken_after: bool  # in the horizon after the request
+    taken_after: NotRequired[bool]  # in the horizon after the request
 
 
-class Sample(TypedDict, total=False):
+class Sample(TypedDict):
     """A user's past beside the answer given to them."""
 
     user: str

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recsys.report.inputs import SYSTEMS, Estimate, Reliability, Serving
+from recsys.report.inputs import SYSTEMS, Estimate, Latency, Reliability, Serving
 from recsys.report.style import COLOURS, CYCLE, GRID, INK, MUTED, SYSTEM_COLOURS, beside, figure, plain_axes
 
 Metrics = Mapping[str, Mapping[str, Estimate]]
@@ -80,21 +80,24 @@ def reliability(task: str, bins: Reliability) -> Figure:
 
 
 def latency(serving: Serving) -> Figure:
-    """The mean request cut into stages, and the spread of each stage."""
-    stages = {name: held for name, held in serving.get("stages", {}).items() if held.get("mean_ms") is not None}
+    """A request cut into its stages, by their means or else their medians, and the spread of each stage."""
+    stages = {name: held for name, held in serving.get("stages", {}).items() if name != "total"}
+    kind = "mean_ms" if all("mean_ms" in held for held in stages.values()) else "p50_ms"
     drawn = figure(1.35 + 0.22 * len(stages))
     whole, spread = drawn.subplots(2, 1, height_ratios=[1, 0.55 + 0.36 * len(stages)])
-    _stack(whole, {name: held.get("mean_ms", 0.0) for name, held in stages.items()})
+    _stack(whole, [float(held.get(kind, 0.0)) for held in stages.values()])
+    whole.set_title("mean time in each stage" if kind == "mean_ms" else "median time in each stage", pad=16)
     plain_axes(spread, "x")
     for place, (colour, held) in enumerate(zip(_colours(len(stages)), stages.values(), strict=True)):
-        low, high = held.get("p50_ms", math.nan), held.get("p99_ms", math.nan)
+        low = held.get("p50_ms", math.nan)
+        high = held.get("p99_ms", low)
         spread.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
         spread.plot([low], [place], "o", color=colour, markersize=5.5)
-        beside(spread, high, place, f"{low:.2g} to {high:.2g}")
+        beside(spread, high, place, f"{low:.2g} to {high:.2g}" if "p99_ms" in held else f"{low:.2g}")
     spread.set_yticks(range(len(stages)), list(stages), color=INK)
     spread.set_ylim(len(stages) - 0.4, -0.6)
     spread.set_xlim(0, spread.get_xlim()[1] * 1.18)
-    spread.set_title("each stage: median to 99th percentile")
+    spread.set_title("median, and up to the 99th percentile" if _has_p99(stages) else "median")
     spread.set_xlabel("milliseconds")
     return drawn
 
@@ -134,15 +137,18 @@ def _ends(held: Estimate) -> tuple[float, float, float]:
     return mean, mean if low is None else low, mean if high is None else high
 
 
-def _stack(axes: Axes, parts: Mapping[str, float]) -> None:
-    left, total = 0.0, sum(parts.values())
-    for colour, (name, width) in zip(_colours(len(parts)), parts.items(), strict=True):
+def _has_p99(stages: Mapping[str, Latency]) -> bool:
+    return any("p99_ms" in held for held in stages.values())
+
+
+def _stack(axes: Axes, widths: Sequence[float]) -> None:
+    left, total = 0.0, sum(widths)
+    for colour, width in zip(_colours(len(widths)), widths, strict=True):
         axes.barh(0, width, left=left, height=0.8, color=colour, edgecolor="none")
-        if width > 0.1 * total:
-            middle = left + width / 2
-            axes.annotate(f"{name} {width:.2g}", (middle, 0.5), ha="center", va="bottom", fontsize=8)
+        if width > 0.05 * total:
+            at = (left + width / 2, 0.5)
+            axes.annotate(f"{width:.2g}", at, ha="center", va="bottom", fontsize=8, annotation_clip=False)
         left += width
-    axes.set_title(f"a request on average: {total:.3g} ms in the server", pad=16)
     axes.set_ylim(-0.45, 0.45)
     axes.set_yticks([])
     axes.set_xlim(0, max(total, 1e-9))

@@ -42,7 +42,7 @@ class Run:
         for sink in self.sinks:
             sink.log(step, kind, plain)
 
-    def summary(self, numbers: Mapping[str, float]) -> None:
+    def summary(self, numbers: Mapping[str, float | None]) -> None:
         """What the job came to: the columns by which runs are compared. None stands for what wasn't measured."""
         held = {name: float(number) for name, number in numbers.items() if number is not None}
         self.metrics.log(0, f"{self.identity.job}.summary", **held)
