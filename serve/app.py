@@ -56,7 +56,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 class Door:
-    """Who has the token comes in, and every answer is counted by its status."""
+    """Who has the token comes in, every answer is counted by its status, and what fails is logged and answered too."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, token: str) -> None:
         self.app, self.metrics, self.token = app, metrics, token
@@ -66,13 +66,22 @@ class Door:
             await self.app(scope, receive, send)
             return
 
+        started = False
+
         async def counting(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 self.metrics.requests.labels(code=str(message["status"])).inc()
             await send(message)
 
-        inside = self._authorized(scope)
-        await (self.app if inside else errors.unauthorized().response())(scope, receive, counting)
+        app = self.app if self._authorized(scope) else errors.unauthorized().response()
+        try:
+            await app(scope, receive, counting)
+        except Exception as error:
+            if started:
+                raise
+            await errors.failed(scope, error).response()(scope, receive, counting)
 
     def _authorized(self, scope: Scope) -> bool:
         if not self.token or scope["path"] == "/healthz":

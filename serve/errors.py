@@ -11,11 +11,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ServiceError(Exception):
     """A refusal that the caller can do something about."""
 
@@ -76,8 +77,14 @@ def unauthorized() -> ServiceError:
     )
 
 
+def failed(scope: Scope, error: Exception) -> ServiceError:
+    """Our own mistake: the log gets the trace, the caller gets nothing of it."""
+    log.error("request failed: %s %s", scope["method"], scope["path"], exc_info=error)
+    return ServiceError(500, "internal", "the request failed", "look into the server's log")
+
+
 def install(app: FastAPI) -> None:
-    """Give every error of an app the same body."""
+    """Give every refusal of an app the same body."""
 
     async def refused(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)
@@ -89,10 +96,5 @@ def install(app: FastAPI) -> None:
         message = f"{request.method} {request.url.path}: {error.detail}"
         return ServiceError(error.status_code, code, message, "see /openapi.json for the routes").response()
 
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        log.error("request failed: %s %s", request.method, request.url.path, exc_info=error)
-        return ServiceError(500, "internal", "the request failed", "look into the server's log").response()
-
     app.add_exception_handler(ServiceError, refused)
     app.add_exception_handler(HTTPException, unknown)
-    app.add_exception_handler(Exception, failed)

@@ -59,7 +59,10 @@ async def _run(url: str, users: Sequence[str | None], spec: LoadSpec) -> dict[st
     limits = httpx.Limits(max_connections=spec.max_open, max_keepalive_connections=spec.max_open)
     options: dict[str, Any] = {"base_url": url, "headers": authorization(), "timeout": spec.timeout_s, "limits": limits}
     async with httpx.AsyncClient(**options, trust_env=False) as http:
-        await http.get("/healthz")  # the first connection is not part of the load
+        try:
+            await http.get("/healthz")  # the first connection is not part of the load
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"nobody answers at {url} ({error}); start the endpoint with jobs.serve") from error
         began = time.perf_counter()
         for number, user in zip(range(spec.requests), itertools.cycle(users), strict=False):
             due = began + number / spec.rate

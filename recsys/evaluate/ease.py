@@ -12,7 +12,7 @@ from recsys.evaluate.events import Events, Weight
 from recsys.evaluate.ranks import Scorer
 from recsys.value import require, value
 
-BLOCK = 4096  # items at a time
+BLOCK = 2048  # items at a time
 
 
 @value
@@ -73,12 +73,14 @@ class _EaseScorer:
 
 
 def _diagonal(by_item: sp.csr_matrix, inverse: np.ndarray, ridge: float) -> np.ndarray:
-    """diag(P)_j = (1 - x_j' K^-1 x_j) / ridge, a block of items at a time; [V] float32."""
+    """diag(P)_j = (1 - x_j' K^-1 x_j) / ridge, a block of items at a time; [V] float32.
+
+    In float64: for a popular item and a small ridge the difference is what is left of two near-equal numbers.
+    """
     explained = np.zeros(by_item.shape[0])
-    small = inverse.astype(np.float32)
     for start in range(0, by_item.shape[0], BLOCK):
-        items = by_item[start : start + BLOCK]
-        spread = items @ small  # [b, A]
+        items = sp.csr_matrix(by_item[start : start + BLOCK], dtype=np.float64)
+        spread = items @ inverse  # [b, A]
         rows = np.repeat(np.arange(items.shape[0]), np.diff(items.indptr))
         explained[start : start + BLOCK] = np.bincount(
             rows, items.data * spread[rows, items.indices], minlength=items.shape[0]

@@ -40,7 +40,9 @@ def test_top_k_refuses_nan_scores():
 
 def test_score_block_copies_and_blocks_items_that_are_not_offered():
     held = np.zeros(3, np.float32)
-    scores = score_block(lambda users: np.broadcast_to(held, (len(users), 3)), np.arange(2), torch.tensor([False, True, True]))
+    scores = score_block(
+        lambda users: np.broadcast_to(held, (len(users), 3)), np.arange(2), torch.tensor([False, True, True])
+    )
     assert scores[:, 0].tolist() == [-INF, -INF]
     assert held.tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match=r"\(2, 4\)"):
