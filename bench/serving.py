@@ -117,10 +117,8 @@ def summary(latencies: Mapping[str, list[float]], stages: Mapping[str, dict[str,
 
 def under_load(url: str, users: Sequence[str], capacity: float) -> dict[str, Any]:
     """Open arrivals below, at and above what the server can do: what is late, degraded and refused."""
-    return {
-        f"{share}x": run_load(url, users, LoadSpec(rate=share * capacity, requests=200, deadline_ms=DEADLINE_MS))
-        for share in OVERLOAD
-    }
+    shape = {"requests": 200, "deadline_ms": DEADLINE_MS, "tell_deadline": True}
+    return {f"{share}x": run_load(url, users, LoadSpec(rate=share * capacity, **shape)) for share in OVERLOAD}
 
 
 @contextmanager
@@ -139,7 +137,7 @@ def plain_server(run: str) -> Iterator[str]:
 
 def _serve(run: str, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    running = start_plain(ServeSpec(port=0, deadline_ms=DEADLINE_MS), run)
+    running = start_plain(ServeSpec(port=0, deadline_ms=None), run)
     pipe.send(running.url)
     pipe.recv()
     running.stop()
@@ -148,7 +146,7 @@ def _serve(run: str, pipe: Connection) -> None:
 @contextmanager
 def ray_server(run: str, port: int) -> Iterator[str]:
     with connected(ClusterSpec(workers=1)):
-        running = start(ServeSpec(port=port, deadline_ms=DEADLINE_MS), str(Path(run).resolve()))
+        running = start(ServeSpec(port=port, deadline_ms=None), str(Path(run).resolve()))
         try:
             yield running.url
         finally:

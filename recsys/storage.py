@@ -4,48 +4,76 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote, urlencode
 
 import pyarrow.fs as pafs
 
 URI = re.compile(r"^[a-z][a-z0-9+.-]*://")
+OBJECT_STORES = {"s3", "gcs", "abfs"}  # they know no folders: a name may contain slashes
 
 
 def is_local(uri: str | Path) -> bool:
-    return isinstance(uri, Path) or not URI.match(uri) or str(uri).startswith("file://")
+    return isinstance(uri, Path) or not URI.match(uri) or uri.startswith("file://")
 
 
 def local_path(uri: str | Path) -> Path:
-    return Path(str(uri).removeprefix("file://"))
+    text = str(uri)
+    return Path(unquote(text.removeprefix("file://"))) if text.startswith("file://") else Path(text)
 
 
 def join_uri(base: str | Path, *names: str) -> str:
-    """A path below a local path or URI."""
-    head, _, query = str(base).partition("?")
-    joined = "/".join([head.rstrip("/"), *(name.strip("/") for name in names)])
-    return f"{joined}?{query}" if query else joined
+    """A path below a local path or URI; a URI's query stays at the end."""
+    head, mark, query = (str(base), "", "") if is_local(base) else str(base).partition("?")
+    return "/".join([head.rstrip("/"), *(name.strip("/") for name in names)]) + mark + query
 
 
 def filesystem(uri: str | Path) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a URI and the path in it; AWS_ENDPOINT_URL points S3 at another server than Amazon's."""
+    """The filesystem of a URI and the path in it.
+
+    AWS_ENDPOINT_URL points S3 at another server than Amazon's, as does `?endpoint_override=host:port&scheme=http`.
+    """
     if is_local(uri):
         return pafs.LocalFileSystem(), str(local_path(uri).absolute())
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    if str(uri).startswith("s3://") and endpoint and "?" not in str(uri):
-        scheme, _, host = endpoint.partition("://")
-        return pafs.S3FileSystem(endpoint_override=host, scheme=scheme or "http"), str(uri).removeprefix("s3://")
-    return pafs.FileSystem.from_uri(str(uri))
+    if endpoint and str(uri).startswith("s3://") and "endpoint_override=" not in str(uri):
+        scheme, _, host = endpoint.rpartition("://")
+        query = urlencode({"endpoint_override": host.rstrip("/"), "scheme": scheme or "https"})
+        uri = f"{uri}{'&' if '?' in str(uri) else '?'}{query}"
+    head, mark, query = str(uri).partition("?")
+    scheme, _, path = head.partition("://")
+    bucket, _, key = path.partition("/")
+    held, root = _connected(f"{scheme}://{bucket}{mark}{query}")
+    return held, "/".join([root.rstrip("/"), unquote(key).rstrip("/")]).rstrip("/")
+
+
+@lru_cache(maxsize=16)
+def _connected(root: str) -> tuple[pafs.FileSystem, str]:
+    """A client keeps its connections; making one for every file costs more than a small file does."""
+    return pafs.FileSystem.from_uri(root)
+
+
+def make_parent(held: pafs.FileSystem, path: str) -> None:
+    """The folder of a path, where the filesystem has folders."""
+    if held.type_name not in OBJECT_STORES:
+        held.create_dir(path.rpartition("/")[0], recursive=True)
 
 
 def list_names(uri: str | Path) -> list[str]:
-    """Names directly below a folder, sorted; none if it doesn't exist."""
+    """Names directly below a folder, sorted, hidden ones left out; none if it doesn't exist."""
     held, path = filesystem(uri)
     found = held.get_file_info(pafs.FileSelector(path, allow_not_found=True))
-    return sorted(info.base_name for info in found)
+    return sorted(info.base_name for info in found if not info.base_name.startswith("."))
 
 
 def remove(uri: str | Path) -> None:
-    """Delete a folder or file with all below it; its manifest goes first, so that no reader finds a broken whole."""
+    """Delete a folder or file with all below it, if it is there; no reader finds a part of it."""
+    if is_local(uri):
+        _remove_local(local_path(uri))
+        return
     held, path = filesystem(uri)
     manifest = f"{path}/manifest.json"
     if held.get_file_info(manifest).type == pafs.FileType.File:
@@ -55,6 +83,24 @@ def remove(uri: str | Path) -> None:
         held.delete_dir(path)
     elif kind == pafs.FileType.File:
         held.delete_file(path)
+
+
+def aside(path: Path) -> Path:
+    """A hidden name beside a path that is nobody else's; it tells who made it."""
+    host = socket.gethostname().replace("-", "_")
+    return path.with_name(f".{path.name}.partial-{host}-{os.getpid()}-{os.urandom(4).hex()}")
+
+
+def _remove_local(path: Path) -> None:
+    gone = aside(path)
+    try:
+        path.replace(gone)
+    except FileNotFoundError:
+        return
+    if gone.is_dir() and not gone.is_symlink():
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        gone.unlink()
 
 
 def read_file(uri: str | Path, missing: bytes | None = None) -> bytes:
@@ -67,14 +113,15 @@ def read_file(uri: str | Path, missing: bytes | None = None) -> bytes:
 
 
 def write_file(uri: str | Path, content: bytes) -> None:
-    """Write one small file; locally aside and renamed, so that a reader sees the old or the new."""
+    """Write one small file; a reader sees the old one or the new one."""
     if is_local(uri):
         target = local_path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
-        aside.write_bytes(content)
-        aside.replace(target)
+        fresh = aside(target)
+        fresh.write_bytes(content)
+        fresh.replace(target)
         return
     held, path = filesystem(uri)
+    make_parent(held, path)
     with held.open_output_stream(path) as stream:
         stream.write(content)

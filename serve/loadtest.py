@@ -26,7 +26,8 @@ class LoadSpec:
     rate: float = 20.0  # requests a second
     requests: int = 200
     seconds: float = 60.0  # no request starts later than this
-    deadline_ms: float = 500.0
+    deadline_ms: float = 500.0  # later answers count as late
+    tell_deadline: bool = False  # whether the server is told, and may degrade or refuse
     max_open: int = 256  # connections; a request that finds none free counts as an error
     timeout_s: float = 10.0
     k: int = 20
@@ -56,6 +57,7 @@ def run_load(url: str, users: Sequence[str | None], spec: LoadSpec) -> dict[str,
 
 async def _run(url: str, users: Sequence[str | None], spec: LoadSpec) -> dict[str, Any]:
     seen, tasks = _Seen(), []
+    fields = {"k": spec.k} | ({"deadline_ms": spec.deadline_ms} if spec.tell_deadline else {})
     limits = httpx.Limits(max_connections=spec.max_open, max_keepalive_connections=spec.max_open)
     options: dict[str, Any] = {"base_url": url, "headers": authorization(), "timeout": spec.timeout_s, "limits": limits}
     async with httpx.AsyncClient(**options, trust_env=False) as http:
@@ -73,7 +75,7 @@ async def _run(url: str, users: Sequence[str | None], spec: LoadSpec) -> dict[st
                 seen.codes[NO_ANSWER] += 1
                 continue
             seen.open += 1
-            tasks.append(asyncio.create_task(_one(http, {"user_id": user, "k": spec.k}, due, seen)))
+            tasks.append(asyncio.create_task(_one(http, {"user_id": user, **fields}, due, seen)))
         await asyncio.gather(*tasks)
         took = time.perf_counter() - began
     return _summary(seen, spec, took)

@@ -13,7 +13,8 @@ from recsys.data.split import Boundaries
 from recsys.random import rng
 from recsys.value import require, value
 
-GRID = {"visit": 1, "day": DAY, "week": 7 * DAY}
+WEEK = 7 * DAY
+GRID = {"visit": 1, "day": DAY, "week": WEEK}
 POPULAR_DEPTH = 200
 
 
@@ -21,8 +22,8 @@ POPULAR_DEPTH = 200
 class RequestSpec:
     """When requests are made, how far ahead their positives reach, and which rows are ranked.
 
-    Engage rows are sampled candidates (taken, the user's own past, popular, uniform); their scores order candidates
-    and aren't calibrated. Impressions keep their sampling weights, so the tasks on them are.
+    Engage rows are sampled (taken, the user's own past, popular, uniform) and carry the inverse of their probability,
+    as impressions do, so that both tasks estimate chances over all there was to take or to see.
     """
 
     every: Literal["visit", "day", "week"] = "visit"
@@ -181,26 +182,50 @@ def rows_of(world: World, points: Points, spec: RequestSpec, seed: int, name: st
 
 
 def _engage_rows(world: World, points: Points, spec: RequestSpec, generator: np.random.Generator) -> Rows:
+    """Sampled positives and negatives with the inverse of their probability of being sampled.
+
+    With the weights the rows stand for the whole catalogue, so that scores of what a user knows and of what is new can
+    be compared; without them a negative drawn from the user's own past would count as much as thousands of others.
+    """
     size = world.spec.num_items
     request, item = positives_of(world, points)
     known = request * size + item
     kept = cap(request, spec.rows_positives, generator)
-    drawn = np.concatenate(
-        [
-            _own(world, points, spec.own_negatives, generator),
-            _popular(world, points, spec.popular_negatives, generator),
-            _uniform(world, points, spec.uniform_negatives, generator),
-        ]
-    )
-    negatives = np.unique(drawn)
+    top = _top_lists(world, points)
+    drawn = [
+        _own(world, points, spec.own_negatives, generator),
+        _popular(world, points, top, spec.popular_negatives, generator),
+        _uniform(world, points, spec.uniform_negatives, generator),
+    ]
+    negatives = np.unique(np.concatenate(drawn))
     negatives = negatives[points.whole[negatives // size] & ~np.isin(negatives, known, assume_unique=True)]
     codes = np.concatenate([known[kept], negatives])
     labels = np.full((len(codes), len(world.spec.tasks)), np.nan, np.float32)
     for place, task in enumerate(world.spec.tasks):
         if task.on == "candidates":
             labels[:, place] = np.append(np.ones(len(kept)), np.zeros(len(negatives)))
-    rows = _plain_rows(codes // size, codes % size, labels)
+    taken = np.bincount(request, minlength=len(points)) / np.maximum(np.bincount(request[kept], minlength=len(points)), 1)
+    weight = np.append(taken[request[kept]], 1 / _inclusion(world, points, spec, top, negatives))
+    rows = replace(_plain_rows(codes // size, codes % size, labels), weight=weight.astype(np.float32))
     return _with_taken_labels(world, points, rows, np.append(np.ones(len(kept), bool), np.zeros(len(negatives), bool)))
+
+
+def _inclusion(
+    world: World, points: Points, spec: RequestSpec, top: dict[int, np.ndarray], codes: np.ndarray
+) -> np.ndarray:
+    """Probability that a negative is drawn at least once by any of the three samplers."""
+    request, item = codes // world.spec.num_items, codes % world.spec.num_items
+    user, time = points.user[request].astype(np.int64), points.time[request]
+    past = np.maximum(world.store.users.count_before(user, time), 1)
+    own = world.store.pairs.count_before(user * world.spec.num_items + item, time) / past
+    week = time // WEEK
+    popular = np.zeros(len(codes))
+    for start, items in top.items():
+        some = np.flatnonzero(week == start)
+        popular[some] = np.isin(item[some], items) / max(len(items), 1)
+    uniform = np.isin(item, world.offered) / len(world.offered)
+    missed = (1 - own) ** spec.own_negatives * (1 - popular) ** spec.popular_negatives
+    return 1 - missed * (1 - uniform) ** spec.uniform_negatives
 
 
 def _plain_rows(request: np.ndarray, item: np.ndarray, labels: np.ndarray) -> Rows:
@@ -244,23 +269,29 @@ def _impression_rows(world: World, points: Points) -> Rows:
 
 def _own(world: World, points: Points, count: int, generator: np.random.Generator) -> np.ndarray:
     """Codes of items drawn from each user's own past, in proportion to their events."""
-    start, stop = world.store.users.slice_before(points.user, points.time, 512)
+    start, stop = world.store.users.slice_before(points.user, points.time)
     lengths = stop - start
     some = np.flatnonzero(lengths > 0)
     place = start[some, None] + (generator.random((len(some), count)) * lengths[some, None]).astype(np.int64)
     return (some[:, None] * world.spec.num_items + world.store.user_items[place]).ravel()
 
 
-def _popular(world: World, points: Points, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Codes of items that were popular when the week of the request began."""
-    week = points.time // (7 * DAY)
-    codes = []
-    for start in np.unique(week):
+def _top_lists(world: World, points: Points) -> dict[int, np.ndarray]:
+    """Week -> the items that were popular when it began."""
+    weeks = np.unique(points.time // WEEK)
+    return {int(week): world.store.popular(int(week * WEEK), POPULAR_DEPTH, window_days=28) for week in weeks}
+
+
+def _popular(
+    world: World, points: Points, top: dict[int, np.ndarray], count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Codes of items drawn from the list of the request's week."""
+    week, codes = points.time // WEEK, [np.zeros(0, np.int64)]
+    for start, items in top.items():
         some = np.flatnonzero(week == start)
-        top = world.store.popular(int(start * 7 * DAY), POPULAR_DEPTH, window_days=28)
-        if len(top):
-            codes.append((some[:, None] * world.spec.num_items + generator.choice(top, (len(some), count))).ravel())
-    return np.concatenate(codes) if codes else np.zeros(0, np.int64)
+        if len(items):
+            codes.append((some[:, None] * world.spec.num_items + generator.choice(items, (len(some), count))).ravel())
+    return np.concatenate(codes)
 
 
 def _uniform(world: World, points: Points, count: int, generator: np.random.Generator) -> np.ndarray:

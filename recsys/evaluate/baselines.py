@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from recsys.evaluate.ease import Ease
-from recsys.evaluate.events import Events, Weight
+from recsys.evaluate.events import Events, Weight, entry_rows, sides
 from recsys.evaluate.ranks import Scorer
 from recsys.value import require, value
 
@@ -81,7 +81,7 @@ class OwnFrequency:
         own = train.weighted(weights)
         last = _last_times(train, own)
         # place within the user's row from worst to best: small whole numbers, so exact in float32
-        row = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
+        row = entry_rows(own)
         order = np.lexsort((last, own.data, row))
         place = np.empty(own.nnz, dtype=np.float32)
         place[order] = np.arange(own.nnz) - np.asarray(own.indptr)[row[order]]
@@ -97,8 +97,8 @@ class _OwnThenPopular:
 
     def __call__(self, users: np.ndarray) -> np.ndarray:
         scores = np.tile(self.popular, (len(users), 1))
-        rows = self.own[users]
-        scores[np.repeat(np.arange(len(users)), np.diff(rows.indptr)), rows.indices] = rows.data
+        rows = sp.csr_matrix(self.own[users])
+        scores[entry_rows(rows), rows.indices] = rows.data
         return scores
 
 
@@ -137,7 +137,7 @@ class ItemItem:
 
     def similarity(self, matrix: sp.csr_matrix) -> sp.csr_matrix:
         """[V, V] float32, row i holding item i's neighbours; memory for V x neighbours and one block of V columns."""
-        num_items = matrix.shape[1]
+        num_items = sides(matrix)[1]
         supported = np.flatnonzero(matrix.getnnz(axis=0) >= self.min_users)
         columns = sp.csr_matrix(matrix[:, supported])
         norms = np.sqrt(np.asarray(columns.multiply(columns).sum(0), dtype=np.float64)).ravel().astype(np.float32)

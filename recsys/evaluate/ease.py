@@ -1,4 +1,4 @@
-"""EASE, solved over users: the item x item matrix of the paper is never formed."""
+"""EASE, solved over the smaller of users and items."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from recsys.evaluate.events import Events, Weight
+from recsys.evaluate.events import Events, Weight, entry_rows, sides
 from recsys.evaluate.ranks import Scorer
 from recsys.value import require, value
 
@@ -21,37 +21,51 @@ class Ease:
 
     The paper inverts X'X + ridge I over items: P, then B = I - P / diag(P), whose diagonal is zero. With
     K = XX' + ridge I over users, P = (I - X' K^-1 X) / ridge and X P = K^-1 X, so the scores
-    X B = X - K^-1 X / diag(P) need users x users memory: made for many items and a few thousand users.
-    Raises ValueError above max_users, where the paper's own form is the smaller one.
+    X B = X - K^-1 X / diag(P) need users x users memory: seconds for a few thousand users of any number of items.
+    The smaller of the two systems is solved. When both are larger than max_side, it is the paper's over the max_side
+    items with the most users, and all other items score 0.
     """
 
     weight: Weight = "log1p"
     ridge: float = 300.0
-    max_users: int = 20_000
+    max_side: int = 8_000
 
     def __post_init__(self) -> None:
         require(self.ridge > 0, f"ridge must be positive, got {self.ridge}")
+        require(self.max_side >= 1, f"max_side must be at least 1, got {self.max_side}")
 
     def fit(self, train: Events) -> Scorer:
         matrix = train.matrix(self.weight)
+        users_of = matrix.getnnz(axis=0)
         active = np.flatnonzero(np.diff(matrix.indptr))
-        require(
-            len(active) <= self.max_users,
-            f"EASE over users needs {len(active)} x {len(active)} numbers; max_users is {self.max_users}: "
-            "fit it on fewer users",
-        )
-        known = sp.csr_matrix(matrix[active])
-        kernel = (known @ known.T).toarray().astype(np.float64)
-        kernel[np.diag_indices_from(kernel)] += self.ridge
-        inverse = scipy.linalg.inv(kernel, assume_a="pos", overwrite_a=True)
-        row = np.full(matrix.shape[0], -1)
-        row[active] = np.arange(len(active))
-        by_item = sp.csr_matrix(known.T)
-        return _EaseScorer(known, by_item, row, inverse.astype(np.float32), _diagonal(by_item, inverse, self.ridge))
+        items = np.flatnonzero(users_of)
+        if len(active) <= min(len(items), self.max_side):
+            return over_users(matrix, active, self.ridge)
+        most = np.argsort(-users_of[items], kind="stable")[: self.max_side]
+        return over_items(matrix, np.sort(items[most]), self.ridge)
+
+
+def over_users(matrix: sp.csr_matrix, active: np.ndarray, ridge: float) -> Scorer:
+    """EASE of the weights [U, V] from the users x users system of the active users."""
+    known = sp.csr_matrix(matrix[active])
+    inverse = _inverse(known @ known.T, ridge)
+    row = np.full(sides(matrix)[0], -1)
+    row[active] = np.arange(len(active))
+    by_item = sp.csr_matrix(known.T)
+    return _OverUsers(known, by_item, row, inverse.astype(np.float32), _diagonal(by_item, inverse, ridge))
+
+
+def over_items(matrix: sp.csr_matrix, items: np.ndarray, ridge: float) -> Scorer:
+    """EASE of the weights [U, V] from the items x items system of the given items, as in the paper."""
+    columns = sp.csr_matrix(matrix[:, items])
+    inverse = _inverse(columns.T @ columns, ridge)
+    filters = inverse / -np.diag(inverse)
+    np.fill_diagonal(filters, 0)
+    return _OverItems(columns, items, filters.astype(np.float32), sides(matrix)[1])
 
 
 @dataclass(frozen=True, slots=True)
-class _EaseScorer:
+class _OverUsers:
     known: sp.csr_matrix  # [A, V] weights of the users with events
     by_item: sp.csr_matrix  # [V, A], the same by item
     row: np.ndarray  # [U] place of each user in known, -1 for a user without events
@@ -61,15 +75,35 @@ class _EaseScorer:
     def __call__(self, users: np.ndarray) -> np.ndarray:
         """[b, V] float32; all zero for a user without events."""
         place = self.row[users]
-        # sparse times dense wants the dense part as rows of users: [V, A] @ [A, b]
+        # sparse times dense wants the sparse part on the left: [V, A] @ [A, b]
         spread = self.by_item @ np.ascontiguousarray(self.inverse[:, place])
         spread /= -self.diagonal[:, None]
         scores = np.ascontiguousarray(spread.T)
-        held = self.known[place]
-        rows = np.repeat(np.arange(len(users)), np.diff(held.indptr))
-        scores[rows, held.indices] += held.data
+        held = sp.csr_matrix(self.known[place])
+        scores[entry_rows(held), held.indices] += held.data
         scores[place < 0] = 0
         return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _OverItems:
+    columns: sp.csr_matrix  # [U, n] weights of the items in the system
+    items: np.ndarray  # [n] their indices
+    filters: np.ndarray  # [n, n] float32, B
+    num_items: int
+
+    def __call__(self, users: np.ndarray) -> np.ndarray:
+        """[b, V] float32; all zero for a user without events."""
+        scores = np.zeros((len(users), self.num_items), dtype=np.float32)
+        scores[:, self.items] = self.columns[users] @ self.filters
+        return scores
+
+
+def _inverse(products: sp.csr_matrix, ridge: float) -> np.ndarray:
+    """(products + ridge I)^-1 in float64."""
+    system = products.toarray().astype(np.float64)
+    system[np.diag_indices_from(system)] += ridge
+    return scipy.linalg.inv(system, assume_a="pos", overwrite_a=True)
 
 
 def _diagonal(by_item: sp.csr_matrix, inverse: np.ndarray, ridge: float) -> np.ndarray:
@@ -77,12 +111,12 @@ def _diagonal(by_item: sp.csr_matrix, inverse: np.ndarray, ridge: float) -> np.n
 
     In float64: for a popular item and a small ridge the difference is what is left of two near-equal numbers.
     """
-    explained = np.zeros(by_item.shape[0])
-    for start in range(0, by_item.shape[0], BLOCK):
+    num_items = sides(by_item)[0]
+    explained = np.zeros(num_items)
+    for start in range(0, num_items, BLOCK):
         items = sp.csr_matrix(by_item[start : start + BLOCK], dtype=np.float64)
         spread = items @ inverse  # [b, A]
-        rows = np.repeat(np.arange(items.shape[0]), np.diff(items.indptr))
-        explained[start : start + BLOCK] = np.bincount(
-            rows, items.data * spread[rows, items.indices], minlength=items.shape[0]
-        )
+        rows = entry_rows(items)
+        terms = items.data * spread[rows, items.indices]
+        explained[start : start + BLOCK] = np.bincount(rows, terms, minlength=sides(items)[0])
     return ((1 - explained) / ridge).astype(np.float32)

@@ -76,3 +76,14 @@ class Events:
 
     def _where(self, mask: np.ndarray) -> Events:
         return replace(self, user=self.user[mask], item=self.item[mask], time=self.time[mask])
+
+
+def sides(matrix: sp.csr_matrix) -> tuple[int, int]:
+    """Rows and columns of a sparse matrix, as whole numbers that a type checker believes in."""
+    rows, columns = matrix.get_shape()
+    return int(rows), int(columns)
+
+
+def entry_rows(matrix: sp.csr_matrix) -> np.ndarray:
+    """The row of each stored entry, [nnz] int64."""
+    return np.repeat(np.arange(sides(matrix)[0]), np.diff(matrix.indptr))

@@ -10,9 +10,10 @@ from recsys.data.spec import Task
 
 
 def task_losses(tasks: tuple[Task, ...], logits: Tensor, labels: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted sums of the losses [T], with gradient, and the sums of the weights of the rows with a label [T].
+    """Weighted sums of the losses [T], with gradient, and the numbers of rows with a label [T].
 
-    Sums over counts are weighted means; a task without labelled rows has sum 0 and count 0. Binary tasks have the
+    Sums are divided by rows, not by weights: a row that stands for thousands would otherwise leave the sampled rows'
+    task with a gradient thousands of times smaller than the others'. A task without labelled rows has sum 0, count 0. Binary tasks have the
     cross entropy of the logit, regression tasks Huber's loss (1964) with threshold 1. Logits and labels are [R, T],
     labels NaN where unknown, weight [R].
     """
@@ -25,4 +26,4 @@ def task_losses(tasks: tuple[Task, ...], logits: Tensor, labels: Tensor, weight:
         F.binary_cross_entropy_with_logits(logits, answers, reduction="none"),
         F.huber_loss(logits, answers, reduction="none"),
     )
-    return (losses * weights).sum(0), weights.sum(0)
+    return (losses * weights).sum(0), known.sum(0).to(weights.dtype)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluate.baselines import GRIDS, ItemItem, OwnFrequency, Popular
-from recsys.evaluate.ease import Ease
+from recsys.evaluate.ease import Ease, over_items, over_users
 from recsys.evaluate.events import Events
 from recsys.evaluate.fullrank import FullRanking
 from recsys.evaluate.heldout import HeldOut
@@ -13,28 +13,52 @@ from tests.evaluate.worlds import shopping
 DAY = 86_400
 
 
-@pytest.mark.parametrize("ridge", [0.5, 10.0, 500.0])
-@pytest.mark.parametrize("weight", ["binary", "log1p", "count"])
-def test_dual_ease_is_the_papers(weight: str, ridge: float):
-    events = shopping()
-    matrix = events.matrix(weight).toarray().astype(np.float64)
-    inverse = np.linalg.inv(matrix.T @ matrix + ridge * np.eye(events.num_items))
+def papers_ease(matrix: np.ndarray, ridge: float) -> np.ndarray:
+    """Scores of Steck's algorithm, line by line, in float64."""
+    inverse = np.linalg.inv(matrix.T @ matrix + ridge * np.eye(matrix.shape[1]))
     filters = -inverse / np.diag(inverse)
     np.fill_diagonal(filters, 0)
+    return matrix @ filters
+
+
+@pytest.mark.parametrize("ridge", [0.5, 10.0, 500.0])
+@pytest.mark.parametrize("weight", ["binary", "log1p", "count"])
+def test_ease_over_users_and_over_items_is_the_papers(weight: str, ridge: float):
+    events = shopping()
+    matrix = events.matrix(weight)
+    truth = papers_ease(matrix.toarray().astype(np.float64), ridge)
     users = np.arange(events.num_users)
-    found = Ease(weight=weight, ridge=ridge).fit(events)(users)
-    np.testing.assert_allclose(found, matrix @ filters, rtol=2e-4, atol=2e-4 * np.abs(matrix @ filters).max())
+    dual, primal = over_users(matrix, users, ridge)(users), over_items(matrix, np.arange(30), ridge)(users)
+    np.testing.assert_allclose(dual, truth, atol=5e-5 * np.abs(truth).max())
+    np.testing.assert_allclose(primal, truth, atol=5e-6 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize(("num_users", "num_items"), [(40, 30), (15, 200)])
+def test_ease_solves_the_smaller_system(num_users: int, num_items: int):
+    events = shopping(num_users=num_users, num_items=num_items)
+    users = np.arange(num_users)
+    scorer = Ease(weight="binary", ridge=20.0).fit(events)
+    truth = papers_ease(events.matrix("binary").toarray().astype(np.float64), 20.0)
+    np.testing.assert_allclose(scorer(users), truth, atol=1e-5 * np.abs(truth).max())
+    assert hasattr(scorer, "known") == (num_users < num_items)
+
+
+def test_ease_of_too_many_users_and_items_keeps_the_popular_ones():
+    events = shopping()
+    scores = Ease(weight="binary", max_side=10).fit(events)(np.arange(40))
+    popular = np.argsort(-events.matrix("binary").toarray().sum(0), kind="stable")[:10]
+    assert set(np.flatnonzero(scores.any(0))) == set(popular)
+    with pytest.raises(ValueError, match="max_side"):
+        Ease(max_side=0)
 
 
 def test_an_item_says_nothing_of_itself_in_ease():
-    # a user with one item that nobody else has: nothing can be said of any item
+    # user 0 has one item that nobody else has: nothing can be said of any item
     events = Events.of([0, 1, 1], [0, 1, 2], [1, 2, 3], num_users=3, num_items=4)
     scores = Ease(weight="binary", ridge=1.0).fit(events)(np.arange(3))
     assert scores[0] == pytest.approx([0, 0, 0, 0], abs=1e-6)
     assert scores[1, 1] > 0.1  # the user's other item speaks for it
     assert scores[2] == pytest.approx([0, 0, 0, 0])
-    with pytest.raises(ValueError, match="max_users"):
-        Ease(max_users=1).fit(events)
 
 
 def test_item_item_equals_dense_cosines():
