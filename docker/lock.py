@@ -49,7 +49,7 @@ def render(title: str, pins: dict[str, str]) -> str:
 
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    runtime = closure([r for r in project["dependencies"]])
+    runtime = closure(project["dependencies"])
     development = closure(project["optional-dependencies"]["dev"])
     torch = runtime.pop("torch")
     extra = {name: version for name, version in development.items() if name not in runtime and name != "torch"}

@@ -18,7 +18,9 @@ def prepared(stages: Stages) -> Artefact:
     dataset = stages.reach("dataset", "dataset", dataset_fingerprint(spec), make)
     counts = dataset.meta["counts"]
     aside = ", ".join(f"{count} {reason}" for reason, count in counts["quarantined"].items()) or "none"
-    stages.say("dataset", f"{counts['events']} events, {counts['users']} users, {counts['items']} items; set aside: {aside}")
+    stages.say(
+        "dataset", f"{counts['events']} events, {counts['users']} users, {counts['items']} items; set aside: {aside}"
+    )
     return dataset
 
 

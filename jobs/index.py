@@ -29,7 +29,9 @@ def indexed(stages: Stages, dataset: Artefact, checkpoint: Artefact, item_vector
 
     index = stages.reach("index", "index", index_fingerprint(item_vectors, spec), make)
     recall = index.meta["recall@100_vs_exact"]
-    stages.say("index", f"{index.meta['kind']} of {index.meta['items']} items, recall@100 against exact search {recall}")
+    stages.say(
+        "index", f"{index.meta['kind']} of {index.meta['items']} items, recall@100 against exact search {recall}"
+    )
     return index
 
 

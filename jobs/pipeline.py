@@ -101,7 +101,13 @@ def publish(stages: Stages, report: ReportInput) -> None:
     write_file(join_uri(settings.run_dir, "summary.json"), to_json(summary))
     folder = settings.run_dir
     with start_run(settings.tracking, job="report", run_id=settings.identity, config=settings.plain, dir=folder) as run:
-        run.summary({f"{metric}.{name}": held for metric in ("recall@20", "recall@20[never_bought]") for name, held in summary[metric].items()})
+        run.summary(
+            {
+                f"{metric}.{name}": held
+                for metric in ("recall@20", "recall@20[never_bought]")
+                for name, held in summary[metric].items()
+            }
+        )
         run.summary({f"auc.{task}": held for task, held in summary["auc"].items()})
         rows = [[m, summary["recall@20"][m], summary["recall@20[never_bought]"][m]] for m in summary["recall@20"]]
         run.table("methods", ["method", "recall@20", "recall@20[never_bought]"], rows)

@@ -57,7 +57,9 @@ def settings_of(config: DictConfig) -> Settings:
     """Instantiate a composed configuration. Unknown keys, wrong types and values out of range raise, naming the key."""
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    parts = {name: _instantiate(plain[name], name) for name in ("model", "train", "cluster", "index", "serve", "tracking")}
+    parts = {
+        name: _instantiate(plain[name], name) for name in ("model", "train", "cluster", "index", "serve", "tracking")
+    }
     run_dir = plain["run_dir"] if "://" in plain["run_dir"] else str(Path(plain["run_dir"]).resolve())
     return Settings(
         data=_instantiate(plain["data"]["spec"], "data.spec"),

@@ -125,7 +125,9 @@ def _show(bar: tqdm, path: str) -> None:
     if records:
         last = records[-1]
         bar.n = min(int(last["step"]), bar.total)
-        losses = {name.removeprefix("loss."): f"{value:.3f}" for name, value in last.items() if name.startswith("loss.")}
+        losses = {
+            name.removeprefix("loss."): f"{value:.3f}" for name, value in last.items() if name.startswith("loss.")
+        }
         bar.set_postfix(losses)
 
 
@@ -142,5 +144,3 @@ def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     main()
-
-

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from recsys.storage import filesystem, is_local, join_uri, list_names, local_path, read_file, remove, write_file
+from recsys.fingerprint import file_sha256, fingerprint_of, plain
+from recsys.storage import (
+    filesystem,
+    is_local,
+    join_uri,
+    list_names,
+    local_path,
+    make_parent,
+    moved_aside,
+    read_file,
+    remove,
+    staging_beside,
+    write_file,
+)
 
 __all__ = [
-    "Artefact", "ArtefactError", "committing", "fingerprint_of", "join_uri", "list_names", "opened", "peek",
-    "read_file", "remove", "write_file",
-]  # fmt: skip
+    "Artefact",
+    "ArtefactError",
+    "committing",
+    "file_sha256",
+    "fingerprint_of",
+    "join_uri",
+    "list_names",
+    "opened",
+    "peek",
+    "read_file",
+    "remove",
+    "write_file",
+]
 
 MANIFEST = "manifest.json"
 VERSION = 1
 CHUNK = 1 << 20
+TRIES = 3  # of reading what is being replaced meanwhile
 
 
 class ArtefactError(RuntimeError):
@@ -50,15 +74,19 @@ class Artefact:
 def committing(uri: str | Path, kind: str, *, fingerprint: str, meta: dict[str, Any]) -> Iterator[Path]:
     """Yield a staging folder that becomes the artefact when the block ends well, and vanishes when it doesn't.
 
-    `meta` may be filled inside the block. Readers see the old artefact or the new one, never a mixture.
+    `meta` may be filled inside the block. Readers see the old artefact or the new one, never a mixture. Raises
+    ArtefactError when the target is something else than an artefact: that is never overwritten.
     """
+    if is_local(uri):
+        _refuse_foreign(local_path(uri))
     staging = _staging(uri)
     try:
         yield staging
         prefix = "" if is_local(uri) else f"files-{fingerprint}-{os.urandom(4).hex()}"
-        manifest = _describe(staging, {"kind": kind, "version": VERSION, "fingerprint": fingerprint, "prefix": prefix})
-        manifest |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "meta": meta}
-        text = json.dumps(manifest, indent=1).encode()
+        manifest = {"kind": kind, "version": VERSION, "fingerprint": fingerprint, "prefix": prefix}
+        manifest |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        manifest |= {"files": _described(staging), "meta": meta}
+        text = json.dumps(manifest, indent=1, default=plain).encode()
         if is_local(uri):
             _publish_local(staging, local_path(uri), text)
         else:
@@ -80,78 +108,70 @@ def peek(uri: str | Path, kind: str) -> Mapping[str, Any] | None:
 
 
 def opened(uri: str | Path, kind: str, *, verify: bool = True, cache: Path | None = None) -> Artefact:
-    """The artefact as a local folder; a remote one is copied into the cache once.
+    """The artefact as a local folder; a remote one is copied once, into `cache`, RECSYS_CACHE or the temporary folder.
 
     Raises ArtefactError when it is missing, of another kind or version, or when a file differs from its checksum.
     """
     manifest = _read_manifest(uri, kind)
-    folder = local_path(uri) if is_local(uri) else _fetched(str(uri), manifest, cache)
-    if verify:
-        for name, told in manifest["files"].items():
-            _verify(folder, name, told)
-    return Artefact(folder, manifest)
+    for _ in range(TRIES):
+        try:
+            return Artefact(_files(uri, manifest, verify, cache), manifest)
+        except ArtefactError:
+            newer = _read_manifest(uri, kind)
+            if newer == manifest:
+                raise
+            manifest = newer
+    return Artefact(_files(uri, manifest, verify, cache), manifest)
 
 
-def fingerprint_of(*parts: Any) -> str:
-    """16 hex digits that are the same for equal values, in every process."""
-    text = json.dumps(parts, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _plain(held: Any) -> Any:
-    if is_dataclass(held) and not isinstance(held, type):
-        return {"type": type(held).__qualname__, **asdict(held)}
-    return repr(held)
+def _refuse_foreign(target: Path) -> None:
+    whole = (target / MANIFEST).is_file()
+    if target.is_file() or (target.is_dir() and not whole and any(target.iterdir())):
+        raise ArtefactError(f"{target} isn't an artefact and won't be overwritten: move it away or give another path")
 
 
 def _staging(uri: str | Path) -> Path:
-    if not is_local(uri):
-        return Path(tempfile.mkdtemp(prefix="recsys-staging-"))
-    target = local_path(uri)
+    target = local_path(uri) if is_local(uri) else Path(tempfile.gettempdir()) / "recsys-staging"
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    return Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-{os.getpid()}-", dir=target.parent))
+    return staging_beside(target)
 
 
-def _sweep(target: Path) -> None:
-    """Remove what writers left that no longer live."""
-    for left in target.parent.glob(f".{target.name}.partial-*"):
-        pid = left.name.rsplit(".partial-", 1)[1].split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _describe(staging: Path, head: dict[str, Any]) -> dict[str, Any]:
+def _files_of(staging: Path) -> dict[str, Path]:
     paths = sorted(path for path in staging.rglob("*") if path.is_file())
-    files = {
-        path.relative_to(staging).as_posix(): {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in paths
-    }
-    return {**head, "files": files}
+    return {path.relative_to(staging).as_posix(): path for path in paths}
+
+
+def _described(staging: Path) -> dict[str, Any]:
+    files = _files_of(staging)
+    if MANIFEST in files:
+        raise ArtefactError(f"{MANIFEST} is the artefact's own: give the file another name")
+    return {name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for name, path in files.items()}
 
 
 def _publish_local(staging: Path, target: Path, manifest: bytes) -> None:
-    for path in staging.rglob("*"):
-        if path.is_file():
-            _sync(path)
+    for path in _files_of(staging).values():
+        _sync(path)
     (staging / MANIFEST).write_bytes(manifest)
     _sync(staging / MANIFEST)
-    staging.chmod(0o755)
-    if target.exists():
-        old = target.with_name(f".{target.name}.partial-{os.getpid()}-old-{os.urandom(4).hex()}")
-        target.replace(old)
-        staging.replace(target)
+    _sync(staging)
+    replaced = []
+    while not _settle(staging, target):  # another writer may come in between
+        _refuse_foreign(target)
+        replaced.append(moved_aside(target))
+    _sync(target.parent)
+    for old in filter(None, replaced):
         shutil.rmtree(old, ignore_errors=True)
-    else:
+
+
+def _settle(staging: Path, target: Path) -> bool:
+    """Rename a folder; False when another stands there already."""
+    try:
         staging.replace(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def _sync(path: Path) -> None:
@@ -163,22 +183,29 @@ def _sync(path: Path) -> None:
 
 
 def _publish_remote(staging: Path, uri: str, prefix: str, manifest: bytes) -> None:
+    """Files go below a prefix that no manifest names yet; the manifest, one object, is replaced in one stroke."""
     held, base = filesystem(uri)
-    before = peek_prefix(uri)
-    for path in sorted(staging.rglob("*")):
-        if path.is_file():
-            name = f"{base}/{prefix}/{path.relative_to(staging).as_posix()}"
-            held.create_dir(name.rsplit("/", 1)[0], recursive=True)
-            with path.open("rb") as source, held.open_output_stream(name) as sink:
+    before = _prefix_of(uri)
+    try:
+        for name, path in _files_of(staging).items():
+            make_parent(held, f"{base}/{prefix}/{name}")
+            with path.open("rb") as source, held.open_output_stream(f"{base}/{prefix}/{name}") as sink:
                 shutil.copyfileobj(source, sink, CHUNK)
+    except BaseException:
+        with suppress(OSError):
+            remove(join_uri(uri, prefix))
+        raise
     write_file(join_uri(uri, MANIFEST), manifest)
-    if before and before != prefix:
+    if before is not None:
         remove(join_uri(uri, before))
 
 
-def peek_prefix(uri: str) -> str:
-    held = read_file(join_uri(uri, MANIFEST), missing=b"{}")
-    return json.loads(held).get("prefix", "")
+def _prefix_of(uri: str) -> str | None:
+    try:
+        prefix = json.loads(read_file(join_uri(uri, MANIFEST), missing=b"{}")).get("prefix", "")
+    except (ValueError, AttributeError):
+        return None
+    return prefix if str(prefix).startswith("files-") and "/" not in prefix else None
 
 
 def _read_manifest(uri: str | Path, kind: str) -> dict[str, Any]:
@@ -187,42 +214,69 @@ def _read_manifest(uri: str | Path, kind: str) -> dict[str, Any]:
         raise ArtefactError(f"{uri} holds no finished {kind}: run the job that makes it")
     try:
         manifest = json.loads(held)
-        names = [PurePosixPath(name) for name in manifest["files"]]
-    except (ValueError, KeyError, TypeError) as error:
+        names = [PurePosixPath(name) for name in (*manifest["files"], manifest["prefix"])]
+        checkable = all({"bytes", "sha256"} <= told.keys() for told in manifest["files"].values())
+        version, _, _ = int(manifest["version"]), manifest["meta"], manifest["fingerprint"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{join_uri(uri, MANIFEST)} is damaged: delete {uri} and make it again") from error
     if manifest.get("kind") != kind:
         raise ArtefactError(f"{uri} is of kind {manifest.get('kind')!r}, not {kind!r}: give the path of a {kind}")
-    if manifest.get("version") != VERSION:
-        raise ArtefactError(f"{uri} has format version {manifest.get('version')}, this code reads {VERSION}: update")
-    if any(name.is_absolute() or ".." in name.parts for name in names):
-        raise ArtefactError(f"{join_uri(uri, MANIFEST)} names files outside the folder: it can't be trusted")
+    if version != VERSION:
+        remedy = "update the code" if version > VERSION else "make the artefact again"
+        raise ArtefactError(f"{uri} has format version {version}, this code reads {VERSION}: {remedy}")
+    if not checkable or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise ArtefactError(f"{join_uri(uri, MANIFEST)} can't be trusted: a file has no checksum or lies elsewhere")
     return manifest
 
 
-def _verify(folder: Path, name: str, told: Mapping[str, Any]) -> None:
-    path = folder / name
-    if not path.is_file():
-        raise ArtefactError(f"{path} is missing: the artefact is incomplete, make it again")
-    if path.stat().st_size != told["bytes"] or file_sha256(path) != told["sha256"]:
-        raise ArtefactError(f"{path} isn't what its manifest says (checksum differs): make the artefact again")
+def _files(uri: str | Path, manifest: Mapping[str, Any], verify: bool, cache: Path | None) -> Path:
+    if not is_local(uri):
+        return _fetched(str(uri), manifest, verify, cache)
+    if verify:
+        _verify(local_path(uri), manifest, uri)
+    return local_path(uri)
 
 
-def _fetched(uri: str, manifest: Mapping[str, Any], cache: Path | None) -> Path:
-    root = cache or Path(os.environ.get("RECSYS_CACHE", str(Path(tempfile.gettempdir()) / "recsys-cache")))
+def _verify(folder: Path, manifest: Mapping[str, Any], origin: str | Path) -> None:
+    for name, told in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtefactError(f"{join_uri(origin, name)} is missing: the artefact is incomplete, make it again")
+        if path.stat().st_size != told["bytes"] or file_sha256(path) != told["sha256"]:
+            raise ArtefactError(f"{join_uri(origin, name)} differs from its checksum: make the artefact again")
+
+
+def _fetched(uri: str, manifest: Mapping[str, Any], verify: bool, cache: Path | None) -> Path:
+    """A copy in the cache, named after URI and manifest; one that was damaged later is fetched again."""
+    default = Path(tempfile.gettempdir()) / f"recsys-cache-{os.getuid()}"
+    root = cache or Path(os.environ.get("RECSYS_CACHE", default))
     target = root / f"{manifest['kind']}-{fingerprint_of(uri, manifest)}"
-    if (target / MANIFEST).exists():
-        return target
+    if (target / MANIFEST).is_file():
+        try:
+            if verify:
+                _verify(target, manifest, target)
+            return target
+        except ArtefactError:
+            remove(target)
     root.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".fetch-", dir=root))
-    held, base = filesystem(uri)
-    for name in manifest["files"]:
-        local = staging / name
-        local.parent.mkdir(parents=True, exist_ok=True)
-        with held.open_input_stream(f"{base}/{manifest['prefix']}/{name}") as source, local.open("wb") as sink:
-            shutil.copyfileobj(source, sink, CHUNK)
-    (staging / MANIFEST).write_text(json.dumps(manifest))
+    staging = staging_beside(target)
     try:
-        staging.replace(target)
-    except OSError:  # another process was faster; its copy is the same
+        _download(uri, manifest, staging)
+        _verify(staging, manifest, uri)
+        (staging / MANIFEST).write_text(json.dumps(manifest))
+        _settle(staging, target)  # if another process was faster, its copy is the same
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def _download(uri: str, manifest: Mapping[str, Any], folder: Path) -> None:
+    held, base = filesystem(uri)
+    for name in manifest["files"]:
+        local = folder / name
+        local.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with held.open_input_stream(f"{base}/{manifest['prefix']}/{name}") as source, local.open("wb") as sink:
+                shutil.copyfileobj(source, sink, CHUNK)
+        except FileNotFoundError as error:
+            raise ArtefactError(f"{uri} lacks {name}: the artefact is incomplete, make it again") from error

@@ -70,7 +70,9 @@ class Batch:
         for field in fields(self):
             held = getattr(self, field.name)
             if isinstance(held, Jagged):
-                moved[field.name] = Jagged(held.values.to(device, non_blocking=True), held.offsets.to(device, non_blocking=True))
+                moved[field.name] = Jagged(
+                    held.values.to(device, non_blocking=True), held.offsets.to(device, non_blocking=True)
+                )
             else:
                 moved[field.name] = held.to(device, non_blocking=True)
         return Batch(**moved)

@@ -1,5 +1,8 @@
 """What the columns of events, items and users mean, and what a table must be to be read as one of them."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -100,7 +103,9 @@ def seconds(column: pa.ChunkedArray, name: str, file: str) -> pa.ChunkedArray:
         return pc.floor(pc.divide(held, float(unit))).cast(pa.int64(), safe=False)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _parsed(column, name, file)
-    raise SchemaError(f"{file}: column {name!r} is of type {kind}, which isn't a time; give timestamps, dates or epoch numbers")
+    raise SchemaError(
+        f"{file}: column {name!r} is of type {kind}, which isn't a time; give timestamps, dates or epoch numbers"
+    )
 
 
 FORMATS = (
@@ -133,9 +138,7 @@ def markdown() -> str:
     """The schema as a table for the documentation."""
     lines = ["| table | column | meaning | unit | required |", "|---|---|---|---|---|"]
     for table, columns in (("events", EVENTS), ("items", ITEMS), ("users", USERS)):
-        lines += [
-            f"| {table} | {c.name} | {c.meaning} | {c.unit} | {'yes' if c.required else ''} |" for c in columns
-        ]
+        lines += [f"| {table} | {c.name} | {c.meaning} | {c.unit} | {'yes' if c.required else ''} |" for c in columns]
     return "\n".join(lines) + "\n"
 
 

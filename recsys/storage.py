@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 from urllib.parse import unquote, urlencode
 
@@ -72,7 +73,11 @@ def list_names(uri: str | Path) -> list[str]:
 def remove(uri: str | Path) -> None:
     """Delete a folder or file with all below it, if it is there; no reader finds a part of it."""
     if is_local(uri):
-        _remove_local(local_path(uri))
+        gone = moved_aside(local_path(uri))
+        if gone is not None and gone.is_dir() and not gone.is_symlink():
+            shutil.rmtree(gone, ignore_errors=True)
+        elif gone is not None:
+            gone.unlink()
         return
     held, path = filesystem(uri)
     manifest = f"{path}/manifest.json"
@@ -91,16 +96,35 @@ def aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial-{host}-{os.getpid()}-{os.urandom(4).hex()}")
 
 
-def _remove_local(path: Path) -> None:
+def moved_aside(path: Path) -> Path | None:
+    """Hide a folder or file under another name in one stroke; None when it isn't there."""
     gone = aside(path)
     try:
-        path.replace(gone)
+        return path.replace(gone)
     except FileNotFoundError:
-        return
-    if gone.is_dir() and not gone.is_symlink():
-        shutil.rmtree(gone, ignore_errors=True)
-    else:
-        gone.unlink()
+        return None
+
+
+def staging_beside(target: Path) -> Path:
+    """A new hidden folder beside the target; what processes of this machine left when they died is swept away."""
+    staging = aside(target)
+    stem = staging.name.rsplit("-", 2)[0]
+    for left in target.parent.glob(f"{escape(stem)}-*"):
+        pid = left.name.removeprefix(f"{stem}-").split("-")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    staging.mkdir()
+    return staging
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives and is another user's
+        return True
+    return True
 
 
 def read_file(uri: str | Path, missing: bytes | None = None) -> bytes:
@@ -108,8 +132,13 @@ def read_file(uri: str | Path, missing: bytes | None = None) -> bytes:
     held, path = filesystem(uri)
     if missing is not None and held.get_file_info(path).type != pafs.FileType.File:
         return missing
-    with held.open_input_stream(path) as stream:
-        return stream.read()
+    try:
+        with held.open_input_stream(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        if missing is None:
+            raise
+        return missing
 
 
 def write_file(uri: str | Path, content: bytes) -> None:

@@ -20,12 +20,12 @@ def value(cls: type[T]) -> type[T]:
     """
     ranges = cls.__dict__.get("__post_init__")
 
-    def __post_init__(self: Any) -> None:
+    def checked(self: Any) -> None:
         _check_fields(self)
         if ranges is not None:
             ranges(self)
 
-    cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
+    cls.__post_init__ = checked  # type: ignore[attr-defined]
     return dataclass(frozen=True, slots=True, kw_only=True)(cls)
 
 

@@ -32,6 +32,7 @@ def _stream(tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
         _read, batch_format="pyarrow", batch_size=None, num_cpus=READ_CPUS
     )
     for held in windows.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=2):
+        assert isinstance(held, pa.Table)
         yield pa.ipc.open_stream(held["window"][0].as_py()).read_all()
 
 
@@ -77,4 +78,6 @@ def map_ranges(
     mapped = ray.data.range(total, override_num_blocks=blocks).map_batches(
         Mapper, batch_size=block, concurrency=workers, num_cpus=num_cpus
     )
-    yield from mapped.iter_batches(batch_size=block, batch_format="numpy", prefetch_batches=1)
+    for held in mapped.iter_batches(batch_size=block, batch_format="numpy", prefetch_batches=1):
+        assert isinstance(held, dict)
+        yield held

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from recsys.cluster.start import ClusterSpec
 
@@ -39,7 +38,9 @@ def train_on(spec: ClusterSpec, worker: Worker, *, name: str, storage: Path) -> 
             failure_config=FailureConfig(max_failures=spec.max_failures, controller_failure_limit=2),
         ),
     )
-    return trainer.fit().return_value
+    returned = trainer.fit().return_value
+    assert isinstance(returned, dict), "the training function of rank 0 returned nothing"
+    return returned
 
 
 def _gpus(spec: ClusterSpec) -> dict[str, float]:
@@ -48,4 +49,4 @@ def _gpus(spec: ClusterSpec) -> dict[str, float]:
 
 def _on_worker(config: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return config["worker"](ray.train.torch.get_device())
+    return config["worker"](get_device())

@@ -41,7 +41,9 @@ class Quarantine:
         bad = np.flatnonzero(self.reason != "")
         names = np.full(len(bad), self.table, dtype=object)
         columns = [names, bad, self.column[bad], self.value[bad], self.reason[bad]]
-        return pa.table([pa.array(held, field.type) for held, field in zip(columns, QUARANTINE, strict=True)], QUARANTINE)
+        return pa.table(
+            [pa.array(held, field.type) for held, field in zip(columns, QUARANTINE, strict=True)], QUARANTINE
+        )
 
 
 def clean_events(events: pa.Table, originals: dict[str, pa.ChunkedArray]) -> tuple[pa.Table, pa.Table]:
@@ -52,7 +54,12 @@ def clean_events(events: pa.Table, originals: dict[str, pa.ChunkedArray]) -> tup
     """
     held = Quarantine("events", len(events))
     for name in ("user", "item", "time"):
-        held.add(events[name].is_null().to_numpy(), name, originals[name], f"no {name}" if name != "time" else "no readable time")
+        held.add(
+            events[name].is_null().to_numpy(),
+            name,
+            originals[name],
+            f"no {name}" if name != "time" else "no readable time",
+        )
     times = events["time"].fill_null(0).to_numpy()
     held.add((times < EARLIEST) | (times > time.time() + DAY), "time", originals["time"], "impossible time")
     for name in ("quantity", "value"):

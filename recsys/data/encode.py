@@ -1,5 +1,8 @@
 """Raw tables as arrays of vocabulary indices."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -78,7 +81,9 @@ class Encoded:
             "items.with_events": len(np.unique(self.events.item)),
             "items.new_in_test": len(np.setdiff1d(self.events.item[tested], self.events.item[~tested])),
             "users.new_in_test": len(np.setdiff1d(self.events.user[tested], self.events.user[~tested])),
-            "repeat_share_of_test": round(float(np.isin(pairs[tested], pairs[~tested]).mean()), 4) if tested.any() else 0.0,
+            "repeat_share_of_test": round(float(np.isin(pairs[tested], pairs[~tested]).mean()), 4)
+            if tested.any()
+            else 0.0,
         }
 
     def _entity(
@@ -114,7 +119,9 @@ def encode_tables(tables: Tables, validation_start: int) -> Encoded:
     user, item = (vocabularies[kind].encode(events[kind]) for kind in ("user", "item"))
     time = events["time"].to_numpy()
     order = np.lexsort((item, time, user))
-    context = [_context_codes(vocabularies[f"context.{name}"], name, events)[order] for name in ("surface", *roles.context)]
+    context = [
+        _context_codes(vocabularies[f"context.{name}"], name, events)[order] for name in ("surface", *roles.context)
+    ]
     labels = [events[name].cast(pa.float32()).to_numpy()[order] for name in roles.labels]
     return Encoded(
         vocabularies=vocabularies,
@@ -182,7 +189,9 @@ def _texts(ids: Vocabulary, tables: Tables) -> list[str]:
     texts = [""] * len(ids)
     if tables.items is None or tables.roles.item_text is None:
         return texts
-    for place, text in zip(ids.encode(tables.items["item"]), tables.items[tables.roles.item_text].to_pylist(), strict=True):
+    for place, text in zip(
+        ids.encode(tables.items["item"]), tables.items[tables.roles.item_text].to_pylist(), strict=True
+    ):
         if place >= FIRST:
             texts[place] = text or ""
     return texts

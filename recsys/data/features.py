@@ -119,7 +119,7 @@ class FeatureStore:
     def _once_per_user(self, user: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows of a request share user and time, so what depends on them alone is looked up once a run of rows."""
         if not len(user):
-            return (np.zeros(0),) * 3
+            return np.zeros(0), np.zeros(0), np.zeros(0)
         change = np.flatnonzero(np.append(True, (user[1:] != user[:-1]) | (time[1:] != time[:-1])))
         lengths = np.diff(np.append(change, len(user)))
         some, when = user[change], time[change]

@@ -1,5 +1,8 @@
 """The Complete Journey grocery panel: a year of purchases of 2,469 households, and what was on promotion."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -54,7 +57,9 @@ class Journey:
         products = pq.read_table(folder / "products.parquet")
         kept = products.filter(pc.invert(pc.is_in(products["department"], pa.array(DROPPED))))
         lines = pq.read_table(folder / "transactions.parquet")
-        events, store_week, quarantine = _events(lines, products.filter(pc.is_in(products["department"], pa.array(DROPPED))))
+        events, store_week, quarantine = _events(
+            lines, products.filter(pc.is_in(products["department"], pa.array(DROPPED)))
+        )
         impressions = None
         if self.promotions:
             impressions = _impressions(folder, events, store_week, self)
@@ -100,7 +105,9 @@ def _events(lines: pa.Table, dropped: pa.Table) -> tuple[pa.Table, np.ndarray, p
     """Purchases, the week of each, and the lines set aside: no products, nothing bought, twice the same line."""
     reason = np.full(len(lines), "", dtype=object)
     reason[lines["quantity"].to_numpy() <= 0] = "quantity is not positive"
-    reason[pc.is_in(lines["product_id"], dropped["product_id"].combine_chunks()).to_numpy()] = "department isn't a product"
+    reason[pc.is_in(lines["product_id"], dropped["product_id"].combine_chunks()).to_numpy()] = (
+        "department isn't a product"
+    )
     keys = ["household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp"]
     marked = lines.select(keys).append_column("row", pa.array(np.arange(len(lines))))
     first = marked.group_by(keys).aggregate([("row", "min")])["row_min"].to_numpy()
@@ -110,7 +117,13 @@ def _events(lines: pa.Table, dropped: pa.Table) -> tuple[pa.Table, np.ndarray, p
     good = np.flatnonzero(reason == "")
     bad = np.flatnonzero(reason != "")
     aside = pa.table(
-        [["events"] * len(bad), bad, ["quantity"] * len(bad), lines["quantity"].take(bad).cast(pa.string()), reason[bad]],
+        [
+            ["events"] * len(bad),
+            bad,
+            ["quantity"] * len(bad),
+            lines["quantity"].take(bad).cast(pa.string()),
+            reason[bad],
+        ],
         schema=QUARANTINE,
     )
     used = lines.take(good)

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from recsys.data.features import Events, FeatureStore
 from recsys.data.requests import World
 
-
 PROBES = 2  # moments of each log at which features are computed again from a store that ends there
 LEAST_ROWS = 2000  # fewer rows say nothing about the order of a label
 BOUND = 6.0  # standard errors from one half; six are not chance over any number of datasets
@@ -134,5 +133,3 @@ def check_twice(folder: Path) -> None:
     if len(twice):
         row = distinct.slice(int(twice[0]), 1).to_pylist()[0]
         raise LeakError(f"events: {row} stands in two splits (and {len(twice) - 1} more): remove the duplicates")
-
-

@@ -1,5 +1,8 @@
 """MovieLens-100k, from the recbole wheel. GroupLens terms: research only, no redistribution, no commercial use."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -65,4 +68,6 @@ class MovieLens:
             labels={"liked": "liked"},
             tasks=(Task(name="engage"), Task(name="liked", on="taken")),
         )
-        return Tables("movielens", events, items, users, None, QUARANTINE.empty_table(), roles, None, 1.0, self.sources())
+        return Tables(
+            "movielens", events, items, users, None, QUARANTINE.empty_table(), roles, None, 1.0, self.sources()
+        )

@@ -1,5 +1,8 @@
 """Anybody's own tables, by paths and a map of column names."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import re

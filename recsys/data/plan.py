@@ -70,7 +70,9 @@ class Plan:
         for lane in range(self.lanes):
             groups = [self.groups[place] for place in order[lane :: self.lanes]]
             windows = [tuple(groups[start : start + WINDOW]) for start in range(0, len(groups), WINDOW)]
-            seeds = [stream_seed(self.seed, "window", epoch, lane, n) if self.shuffle else None for n in range(len(windows))]
+            seeds = [
+                stream_seed(self.seed, "window", epoch, lane, n) if self.shuffle else None for n in range(len(windows))
+            ]
             lanes.append([Ticket(lane, window, seed) for window, seed in zip(windows, seeds, strict=True)])
         return lanes
 

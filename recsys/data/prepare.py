@@ -1,9 +1,11 @@
 """From raw tables to the prepared dataset: vocabularies, splits, timelines, request logs, leak checks."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,17 @@ import pyarrow.parquet as pq
 
 from recsys.artefact import Artefact, committing, fingerprint_of, opened
 from recsys.data.encode import Encoded, encode_tables
-from recsys.data.features import Events, FeatureStore
+from recsys.data.features import FeatureStore
 from recsys.data.leaks import check_leaks
 from recsys.data.requests import (
-    GRID,
     Impressions,
     Points,
     RequestSpec,
     World,
+    cap,
     context_of,
     points_of,
     positives_of,
-    cap,
     rows_of,
     sampled,
     user_points,

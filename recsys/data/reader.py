@@ -27,7 +27,14 @@ class BatchReader:
     """This worker's part of every global batch; (epoch, step) is the whole of its position."""
 
     def __init__(
-        self, dataset: Path, log: str, spec: DatasetSpec, plan: Plan, *, share: tuple[int, int] = (0, 1), fetch: Fetch | None = None
+        self,
+        dataset: Path,
+        log: str,
+        spec: DatasetSpec,
+        plan: Plan,
+        *,
+        share: tuple[int, int] = (0, 1),
+        fetch: Fetch | None = None,
     ) -> None:
         self.rank, self.world = share
         require(
@@ -64,7 +71,9 @@ class _Lane:
         self.held: list[tuple[int, pa.Table]] = []  # (first row, counted from the lane's beginning; rows)
         self.arrived = 0
 
-    def take(self, step: int, tickets: list[list[Ticket]], arrivals: Iterator, lanes: dict[int, _Lane]) -> pa.Table | None:
+    def take(
+        self, step: int, tickets: list[list[Ticket]], arrivals: Iterator, lanes: dict[int, _Lane]
+    ) -> pa.Table | None:
         start, stop = self.plan.quota(self.lane, step)
         stop = min(stop, sum(ticket.rows for ticket in tickets[self.lane]))
         while self.arrived < stop:
@@ -72,14 +81,16 @@ class _Lane:
             other = lanes[ticket.lane]
             other.held.append((first, table))
             other.arrived = first + len(table)
-        pieces = [t.slice(max(0, start - f), min(stop, f + len(t)) - max(start, f)) for f, t in self.held if f < stop and f + len(t) > start]
+        pieces = [
+            t.slice(max(0, start - f), min(stop, f + len(t)) - max(start, f))
+            for f, t in self.held
+            if f < stop and f + len(t) > start
+        ]
         self.held = [(first, table) for first, table in self.held if first + len(table) > stop]
         return pa.concat_tables(pieces) if pieces else None
 
 
-def _reading_order(
-    tickets: list[list[Ticket]], lanes: dict[int, _Lane], start_step: int
-) -> list[tuple[Ticket, int]]:
+def _reading_order(tickets: list[list[Ticket]], lanes: dict[int, _Lane], start_step: int) -> list[tuple[Ticket, int]]:
     """Windows of this worker's lanes in the order in which steps need them; those used up before are left out."""
     wanted = []
     for lane, state in lanes.items():
@@ -153,9 +164,9 @@ def batch_of(tables: Sequence[pa.Table], spec: DatasetSpec) -> Batch:
     if not tables:
         return _empty(spec)
     table = pa.concat_tables(tables).combine_chunks()
-    column = {name: table[name].chunk(0) if table[name].num_chunks else None for name in table.column_names}
-    if any(held is None for held in column.values()):
+    if not len(table):
         return _empty(spec)
+    column = {name: table[name].chunk(0) for name in table.column_names}
     offsets, items = _list(column["row_item"])
     return Batch(
         request=_tensor(column["request"].to_numpy()),

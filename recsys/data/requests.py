@@ -39,7 +39,10 @@ class RequestSpec:
 
     def __post_init__(self) -> None:
         require(self.max_history > 0, f"requests.max_history must be positive, got {self.max_history}")
-        require(self.horizon_days is None or self.horizon_days > 0, f"requests.horizon_days must be positive, got {self.horizon_days}")
+        require(
+            self.horizon_days is None or self.horizon_days > 0,
+            f"requests.horizon_days must be positive, got {self.horizon_days}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,9 @@ def _engage_rows(world: World, points: Points, spec: RequestSpec, generator: np.
     for place, task in enumerate(world.spec.tasks):
         if task.on == "candidates":
             labels[:, place] = np.append(np.ones(len(kept)), np.zeros(len(negatives)))
-    taken = np.bincount(request, minlength=len(points)) / np.maximum(np.bincount(request[kept], minlength=len(points)), 1)
+    taken = np.bincount(request, minlength=len(points)) / np.maximum(
+        np.bincount(request[kept], minlength=len(points)), 1
+    )
     weight = np.append(taken[request[kept]], 1 / _inclusion(world, points, spec, top, negatives))
     rows = replace(_plain_rows(codes // size, codes % size, labels), weight=weight.astype(np.float32))
     return _with_taken_labels(world, points, rows, np.append(np.ones(len(kept), bool), np.zeros(len(negatives), bool)))

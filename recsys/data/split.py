@@ -52,9 +52,7 @@ def moments(spec: SplitSpec, times: np.ndarray, fixed: tuple[int, int] | None) -
         int(ordered[int(count * (1 - spec.test_share))]),
     )
     given = (spec.validation_start, spec.test_start)
-    chosen = [
-        seconds_of(told) if told is not None else (fixed or by_share)[place] for place, told in enumerate(given)
-    ]
+    chosen = [seconds_of(told) if told is not None else (fixed or by_share)[place] for place, told in enumerate(given)]
     validation, test = chosen
     require(
         bool(ordered[0] < validation < test <= ordered[-1]),
@@ -64,7 +62,9 @@ def moments(spec: SplitSpec, times: np.ndarray, fixed: tuple[int, int] | None) -
     return validation, test
 
 
-def boundaries(spec: SplitSpec, user: np.ndarray, time: np.ndarray, num_users: int, starts: tuple[int, int]) -> Boundaries:
+def boundaries(
+    spec: SplitSpec, user: np.ndarray, time: np.ndarray, num_users: int, starts: tuple[int, int]
+) -> Boundaries:
     """Boundaries of every user; events must be sorted by user, then time."""
     end = int(time.max()) + 1
     if spec.kind == "global_time":

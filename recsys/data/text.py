@@ -112,7 +112,9 @@ class MiniLM:
 
         mixed = F.scaled_dot_product_attention(split("query"), split("key"), split("value"), mask[:, None, None, :])
         mixed = mixed.transpose(1, 2).reshape(batch, width, dim)
-        states = self._norm(states + self._linear(mixed, f"{name}attention.output.dense"), f"{name}attention.output.LayerNorm")
+        states = self._norm(
+            states + self._linear(mixed, f"{name}attention.output.dense"), f"{name}attention.output.LayerNorm"
+        )
         wide = F.gelu(self._linear(states, f"{name}intermediate.dense"))
         return self._norm(states + self._linear(wide, f"{name}output.dense"), f"{name}output.LayerNorm")
 

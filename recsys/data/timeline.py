@@ -56,7 +56,9 @@ class Timeline:
         _, known, start = self.bounds(keys)
         return np.where(known, self.times[start], -1) if len(self.times) else np.full(len(keys), -1)
 
-    def slice_before(self, keys: np.ndarray, times: np.ndarray, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def slice_before(
+        self, keys: np.ndarray, times: np.ndarray, limit: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Where the last `limit` events strictly before time begin and stop in the sorted order."""
         place, known, start = self.bounds(keys)
         stop = np.maximum(self.rank(place, known, times), start)

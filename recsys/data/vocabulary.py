@@ -1,5 +1,8 @@
 """From the user's own ids and categories to indices, and back."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,7 +27,9 @@ class Vocabulary:
     counts: np.ndarray  # train count, likewise
 
     @classmethod
-    def build(cls, column: str, train: pa.ChunkedArray | pa.Array, known: Sequence[pa.Array | pa.ChunkedArray] = ()) -> Vocabulary:
+    def build(
+        cls, column: str, train: pa.ChunkedArray | pa.Array, known: Sequence[pa.Array | pa.ChunkedArray] = ()
+    ) -> Vocabulary:
         """From a train column; values that stand only in `known` (an item table, later splits) follow with count 0."""
         counted = pc.value_counts(pc.drop_null(train))
         if isinstance(counted, pa.ChunkedArray):
@@ -59,6 +64,6 @@ class Vocabulary:
 
 def stable_hash(values: Sequence[str] | pa.Array, buckets: int, salt: int) -> np.ndarray:
     """xxh3 of each string modulo `buckets`, int64: the same on every machine and in every process."""
-    strings = values.to_pylist() if isinstance(values, (pa.Array, pa.ChunkedArray)) else values
+    strings = values if isinstance(values, (list, tuple)) else pa.array(values).to_pylist()
     digest = xxhash.xxh3_64_intdigest
     return np.fromiter((digest(text.encode(), salt) % buckets for text in strings), np.int64, len(strings))

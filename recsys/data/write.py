@@ -80,7 +80,9 @@ def _row_columns(log: RequestLog, world: World, offsets: np.ndarray, start: int,
     rows = log.rows
     if rows is None:
         names = ("row_item", "row_surface", "row_position", "row_features", "row_labels", "row_weight")
-        return {name: _lists(np.zeros(0, np.float32), offsets, start, stop).cast(SCHEMA.field(name).type) for name in names}
+        return {
+            name: _lists(np.zeros(0, np.float32), offsets, start, stop).cast(SCHEMA.field(name).type) for name in names
+        }
     inside = slice(offsets[start], offsets[stop])
     request = rows.request[inside]
     features = world.store.compute(log.points.user[request], rows.item[inside], log.points.time[request])

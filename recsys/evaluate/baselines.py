@@ -9,7 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.evaluate.ease import Ease
 from recsys.evaluate.events import Events, Weight, entry_rows, sides
 from recsys.evaluate.ranks import Scorer
 from recsys.value import require, value
@@ -174,32 +173,3 @@ class _Weighted:
 
     def __call__(self, users: np.ndarray) -> np.ndarray:
         return (self.matrix[users] @ self.similarity).toarray()
-
-
-# each method gets the same number of trials on validation
-GRIDS: dict[str, tuple[Baseline, ...]] = {
-    "popular": (
-        Popular(),
-        Popular(window_days=90.0),
-        Popular(window_days=28.0),
-        Popular(window_days=28.0, count="users"),
-    ),
-    "own_frequency": (
-        OwnFrequency(),
-        OwnFrequency(half_life_days=360.0),
-        OwnFrequency(half_life_days=180.0),
-        OwnFrequency(half_life_days=90.0),
-    ),
-    "item_item": (
-        ItemItem(weight="log1p", min_users=10),
-        ItemItem(weight="log1p", neighbours=50, keep_self=True),
-        ItemItem(weight="log1p", shrink=3.0, neighbours=20, keep_self=True),
-        ItemItem(weight="count", neighbours=20, keep_self=True),
-    ),
-    "ease": (
-        Ease(weight="log1p", ridge=100.0),
-        Ease(weight="log1p", ridge=300.0),
-        Ease(weight="log1p", ridge=1000.0),
-        Ease(weight="binary", ridge=1000.0),
-    ),
-}

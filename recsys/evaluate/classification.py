@@ -11,49 +11,64 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from recsys.value import require
 
 NAN = float("nan")
 
 
-@dataclass(frozen=True, slots=True)
-class Auc:
+def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The chance that a row with label 1 scores above one with label 0, equal scores counting half.
 
-    Sorted once, then called with any row weights [R]; NaN when one of the classes has no weight.
+    The area under the ROC curve; NaN when one of the classes has no weight.
+    """
+    known = ~np.isnan(labels)
+    weights = np.ones(len(labels)) if weights is None else weights
+    nobody = np.zeros(int(known.sum()), np.int64)
+    return float(UserAuc.prepare(labels[known], scores[known], nobody, weights[known])(np.ones((1, 1)))[0])
+
+
+@dataclass(frozen=True, slots=True)
+class UserAuc:
+    """AUC over all rows as a function of how much each user counts: what resampling users asks a thousand times.
+
+    Negatives are summed between the distinct scores of positives, so a call is two sparse products.
     """
 
-    order: np.ndarray  # [R] rows by rising score
-    starts: np.ndarray  # [g] where each group of equal scores begins in the order
-    positive: np.ndarray  # [R] float64, labels in the order
+    positive: sp.csr_matrix  # [G, U] weight of each user's positives at the G distinct scores of positives, rising
+    below: sp.csr_matrix  # [G, U] weight of each user's negatives above the score before and below this one
+    tied: sp.csr_matrix  # [G, U] weight of each user's negatives at this score
+    total: np.ndarray  # [U] weight of each user's negatives
 
     @classmethod
-    def prepare(cls, labels: np.ndarray, scores: np.ndarray) -> Auc:
-        """labels [R] of 0 and 1, scores [R]; raises ValueError for any other label and for NaN scores."""
+    def prepare(cls, labels: np.ndarray, scores: np.ndarray, user: np.ndarray, weights: np.ndarray) -> UserAuc:
+        """labels [R] 0 or 1, scores [R], user [R] places 0.., weights [R]. Raises ValueError for NaN or other labels."""
         require(len(labels) == len(scores), f"{len(labels)} labels for {len(scores)} scores")
         require(bool(np.isin(labels, (0, 1)).all()), "labels must be 0 or 1: mask NaN labels out first")
         require(not np.isnan(scores).any(), "scores hold NaN: AUC needs an order")
-        order = np.argsort(scores, kind="stable")
-        held = scores[order]
-        starts = np.flatnonzero(np.append(True, held[1:] != held[:-1])) if len(held) else np.zeros(0, np.int64)
-        return cls(order, starts, labels[order].astype(np.float64))
+        num_users = int(user.max(initial=0)) + 1
+        yes = labels == 1
+        levels, level = np.unique(scores[yes], return_inverse=True)
+        place = np.searchsorted(levels, scores[~yes])
+        equal = np.append(levels, np.nan)[place] == scores[~yes]
+        inside = (place < len(levels)) & ~equal
+        owner, weight = user[~yes], weights[~yes].astype(np.float64)
+        shape = (len(levels), num_users)
+        return cls(
+            sp.csr_matrix((weights[yes].astype(np.float64), (level, user[yes])), shape=shape),
+            sp.csr_matrix((weight[inside], (place[inside], owner[inside])), shape=shape),
+            sp.csr_matrix((weight[equal], (place[equal], owner[equal])), shape=shape),
+            np.bincount(owner, weight, minlength=num_users),
+        )
 
-    def __call__(self, weights: np.ndarray) -> float:
-        if not len(self.order):
-            return NAN
-        weight = weights[self.order].astype(np.float64)
-        positive = np.add.reduceat(weight * self.positive, self.starts)
-        negative = np.add.reduceat(weight * (1 - self.positive), self.starts)
-        pairs = positive.sum() * negative.sum()
-        return float(positive @ (negative.cumsum() - negative / 2) / pairs) if pairs > 0 else NAN
-
-
-def auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Area under the ROC curve over all rows with a label; equal scores count half."""
-    known = ~np.isnan(labels)
-    weights = np.ones(len(labels)) if weights is None else weights
-    return Auc.prepare(labels[known], scores[known])(weights[known])
+    def __call__(self, times: np.ndarray) -> np.ndarray:
+        """times [r, U], how often each user counts -> AUC [r]."""
+        drawn = np.ascontiguousarray(times.T)
+        positive, tied = self.positive @ drawn, self.tied @ drawn  # [G, r]
+        worse = np.cumsum(self.below @ drawn + tied, axis=0) - tied / 2
+        pairs = positive.sum(0) * (times @ self.total)
+        return np.where(pairs > 0, (positive * worse).sum(0) / np.where(pairs > 0, pairs, 1), np.nan)
 
 
 def user_auc(labels: np.ndarray, scores: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

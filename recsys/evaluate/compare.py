@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.evaluate.classification import Auc
+from recsys.evaluate.classification import UserAuc
 from recsys.random import rng
 from recsys.value import require, value
 
@@ -85,34 +85,49 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, bootstrap: Bootstrap
     return intervals((ours - theirs)[:, None], bootstrap)[0]
 
 
-def auc_intervals(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, bootstrap: Bootstrap) -> list[Interval]:
+def auc_intervals(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    users: np.ndarray,
+    bootstrap: Bootstrap,
+    weights: np.ndarray | None = None,
+) -> list[Interval]:
     """AUC of each column of scores [R, M], whole users being resampled with all their rows.
 
-    labels [R] 0 or 1, users [R] any integers. Rows of a user depend on each other; resampling rows would give
+    labels [R] 0 or 1, users [R] any integers, weights [R], 1 when left out. Rows of a user depend on each other;
+    resampling rows would give
     intervals that are too narrow.
     """
-    found, point, num_users = _resampled_auc(labels, scores, users, bootstrap)
+    found, point, num_users = _resampled_auc(labels, scores, users, bootstrap, weights)
     return [_interval(point[m], found[:, m], num_users, bootstrap) for m in range(len(point))]
 
 
 def auc_difference(
-    labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, users: np.ndarray, bootstrap: Bootstrap
+    labels: np.ndarray,
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    users: np.ndarray,
+    bootstrap: Bootstrap,
+    weights: np.ndarray | None = None,
 ) -> Interval:
     """AUC of ours minus AUC of theirs on the same rows [R], whole users being resampled."""
-    found, point, num_users = _resampled_auc(labels, np.stack([ours, theirs], 1), users, bootstrap)
+    found, point, num_users = _resampled_auc(labels, np.stack([ours, theirs], 1), users, bootstrap, weights)
     return _interval(point[0] - point[1], found[:, 0] - found[:, 1], num_users, bootstrap)
 
 
 def _resampled_auc(
-    labels: np.ndarray, scores: np.ndarray, users: np.ndarray, bootstrap: Bootstrap
+    labels: np.ndarray, scores: np.ndarray, users: np.ndarray, bootstrap: Bootstrap, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
     distinct, user = np.unique(users, return_inverse=True)
-    columns = [Auc.prepare(labels, scores[:, m]) for m in range(scores.shape[1])]
+    weight = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
+    columns = [UserAuc.prepare(labels, scores[:, m], user, weight) for m in range(scores.shape[1])]
+    step = max(1, CHUNK // max(1, int(labels.sum())))
 
     def aucs(times: np.ndarray) -> np.ndarray:
-        return np.array([[column(drawn[user]) for column in columns] for drawn in times])
+        few = [times[start : start + step] for start in range(0, len(times), step)]
+        return np.concatenate([np.stack([column(drawn) for column in columns], 1) for drawn in few])
 
-    point = np.array([column(np.ones(len(labels))) for column in columns])
+    point = aucs(np.ones((1, len(distinct))))[0]
     return bootstrap.draws(len(distinct)).map(aucs), point, len(distinct)
 
 

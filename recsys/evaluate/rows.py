@@ -32,7 +32,9 @@ class ScoredRows:
 
 
 @torch.inference_mode()
-def score_rows(model: Recommender, hidden: np.ndarray, users: UserTable, dataset: tuple[Path, DatasetSpec], log: str) -> ScoredRows:
+def score_rows(
+    model: Recommender, hidden: np.ndarray, users: UserTable, dataset: tuple[Path, DatasetSpec], log: str
+) -> ScoredRows:
     """Score every row of a request log; hidden [V, H] are the items' encodings of the same checkpoint."""
     folder, spec = dataset
     plan = Plan.of(folder, log, lanes=spec.lanes, batch_size=BATCH, seed=0, shuffle=False)

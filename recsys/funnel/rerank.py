@@ -17,7 +17,6 @@ def mmr(relevance: np.ndarray, vectors: np.ndarray, valid: np.ndarray, k: int, l
     if lam == 0 or width == 0:
         return places.copy()
     gain = np.where(valid, (1 - lam) * _unit_range(relevance, valid), -np.inf)
-    alike = vectors @ vectors.transpose(0, 2, 1)  # [B, N, N]
     nearest = np.zeros_like(gain)
     chosen = np.full((rows, width), width + 1)  # the turn at which a place was chosen
     every = np.arange(rows)
@@ -26,7 +25,7 @@ def mmr(relevance: np.ndarray, vectors: np.ndarray, valid: np.ndarray, k: int, l
         # a list that is used up offers a place again; its first turn counts
         chosen[every, best] = np.minimum(chosen[every, best], turn)
         gain[every, best] = -np.inf
-        similarity = alike[every, best]
+        similarity = np.einsum("bnd,bd->bn", vectors, vectors[every, best])
         nearest = similarity if turn == 0 else np.maximum(nearest, similarity)
     return np.lexsort((places, np.where(valid, chosen, width + 2)), axis=1)
 

@@ -13,9 +13,9 @@ def task_losses(tasks: tuple[Task, ...], logits: Tensor, labels: Tensor, weight:
     """Weighted sums of the losses [T], with gradient, and the numbers of rows with a label [T].
 
     Sums are divided by rows, not by weights: a row that stands for thousands would otherwise leave the sampled rows'
-    task with a gradient thousands of times smaller than the others'. A task without labelled rows has sum 0, count 0. Binary tasks have the
-    cross entropy of the logit, regression tasks Huber's loss (1964) with threshold 1. Logits and labels are [R, T],
-    labels NaN where unknown, weight [R].
+    task with a gradient thousands of times smaller than the others'. A task without labelled rows has sum and count 0.
+    Binary tasks have the cross entropy of the logit, regression tasks Huber's loss (1964) with threshold 1. Logits and
+    labels are [R, T], labels NaN where unknown, weight [R].
     """
     known = ~labels.isnan()
     answers = labels.masked_fill(~known, 0).to(logits.dtype)

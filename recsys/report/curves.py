@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from recsys.report.style import COLOURS, CYCLE, INK, MUTED, beside, figure, label_ends
 
+FEW = 25
 Series = Mapping[str, Any]  # "step" and numbers, arrays of one length
 Learning = Mapping[str, Series]  # by kind: train, validation, gradient
 
@@ -49,11 +50,8 @@ def norms(learning: Learning) -> Figure | None:
     ends = {}
     for name, colour in zip(names, CYCLE * 3, strict=False):
         step, held = _finite(series, name)
-        if not len(step):
-            continue
-        axes.plot(step, held, color=colour, alpha=0.25, linewidth=0.9)
-        axes.plot(step, smoothed(held), color=colour)
-        ends[name.removeprefix("norm.")] = (float(smoothed(held)[-1]), colour)
+        if len(step):
+            ends[name.removeprefix("norm.")] = (_line(axes, step, held, colour), colour)
     axes.set_ylim(0, None)
     axes.margins(x=0.01)
     label_ends(axes, ends, float(np.max(series["step"])))
@@ -96,19 +94,24 @@ def smoothed(held: np.ndarray, share: float = 0.08) -> np.ndarray:
 
 def _curve(axes: Axes, series: Series, name: str, colour: str) -> None:
     step, held = _finite(series, name)
-    if len(step) > 25:
-        axes.plot(step, held, color=colour, alpha=0.3, linewidth=0.8)
-        axes.plot(step, smoothed(held), color=colour)
-    else:
-        axes.plot(step, held, color=colour, marker="o", markersize=4)
+    last = _line(axes, step, held, colour)
     attempt = np.asarray(series.get("attempt", np.ones(len(series["step"]))))
     for restart in np.flatnonzero(np.diff(attempt)) + 1:
         axes.axvline(float(series["step"][restart]), color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     if len(held):
-        last = float(smoothed(held)[-1]) if len(step) > 25 else float(held[-1])
         beside(axes, float(step[-1]), last, f"{last:.3g}")
         axes.margins(x=0.01)
     axes.locator_params(axis="y", nbins=4)
+
+
+def _line(axes: Axes, step: np.ndarray, held: np.ndarray, colour: str) -> float:
+    """Few points as they are, many smoothed over a faint trace of themselves; where the line ends."""
+    if len(step) <= FEW:
+        axes.plot(step, held, color=colour, marker="o", markersize=3.5)
+        return float(held[-1]) if len(held) else math.nan
+    axes.plot(step, held, color=colour, alpha=0.3, linewidth=0.8)
+    axes.plot(step, smoothed(held), color=colour)
+    return float(smoothed(held)[-1])
 
 
 def _cell(axes: Axes, place: list[int], cosine: float) -> None:

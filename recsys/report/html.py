@@ -36,6 +36,7 @@ def render(report: ReportInput) -> str:
         systems={name: label for name, label in SYSTEMS.items() if name in report.get("metrics", {})},
         slices=slice_names(report.get("metrics", {}), "recall@20"),
         columns=_columns(report),
+        differences=_differences(report),
         task_systems=_task_systems(report),
     )
 
@@ -45,8 +46,9 @@ def _tiles(report: ReportInput) -> list[tuple[str, str, str]]:
     model = report.get("metrics", {}).get("model", {})
     wanted = {"recall@20": "recall@20, all items", "recall@20[never_bought]": "recall@20, never bought"}
     tiles = [(label, *_parts(model[name])) for name, label in wanted.items() if known(model.get(name))]
-    for task, facts in list(report.get("tasks", {}).items())[:1]:
-        held = facts.get("auc", {}).get("model")
+    tasks = report.get("tasks", {})
+    for task in [name for name in ("purchase", *tasks) if name in tasks][:1]:
+        held = tasks[task].get("auc", {}).get("model")
         if held is not None and known(held):
             tiles.append((f"AUC, {task}", *_parts(held)))
     total = report.get("serving", {}).get("total", {})
@@ -69,6 +71,17 @@ def _columns(report: ReportInput) -> dict[str, str]:
     """Columns of the headline table: the headline metrics, then the others over everything; metric -> heading."""
     overall = [name for row in report.get("metrics", {}).values() for name in row if "[" not in name]
     return {name: words(name) for name in dict.fromkeys([*headline_metrics(report), *overall])}
+
+
+def _differences(report: ReportInput) -> list[tuple[str, str, str, str]]:
+    """(what, mean, interval, verdict): a difference is told apart from zero when its interval leaves zero out."""
+    rows = []
+    for name, held in report.get("differences", {}).items():
+        mean, low, high = held.get("mean"), held.get("low"), held.get("high")
+        if mean is not None and low is not None and high is not None:
+            verdict = "above" if low > 0 else "below" if high < 0 else "open"
+            rows.append((words(name), f"{mean:+.3f}", f"{low:+.3f} to {high:+.3f}", verdict))
+    return rows
 
 
 def _task_systems(report: ReportInput) -> list[str]:

@@ -112,6 +112,7 @@ class ReportInput(TypedDict, total=False):
     title: str
     run: Mapping[str, str]  # facts of the run: id, command, machine, commit
     metrics: Mapping[str, Mapping[str, Estimate]]  # system -> "recall@20[slice]" -> estimate
+    differences: Mapping[str, Estimate]  # "recall@20, model - popular" -> paired by user
     notes: Sequence[str]  # paragraphs beside the headline: bars missed, ceilings, warnings
     learning: Mapping[str, Mapping[str, Any]]  # recsys.tracking.log.read_metrics: kind -> name -> array
     tasks: Mapping[str, TaskFacts]

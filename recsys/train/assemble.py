@@ -67,5 +67,3 @@ def train(plan: TrainingPlan, device: torch.device | str, report: Report) -> Tra
 
 def _silent(step: int, kind: str, numbers: dict[str, float]) -> None:
     """Only the first worker keeps the log."""
-
-

@@ -87,7 +87,9 @@ def batches(run: Run, position: Position) -> Iterator[Batch]:
 def step(run: Run, training: Training, batch: Batch) -> None:
     began, at = time.perf_counter(), training.position
     spec, workers, model = run.spec, run.objective.workers, training.model.train()
-    torch.manual_seed(spec.seed * 1_000_003 + at.step * workers.world + workers.rank)  # dropout, the same after a resume
+    torch.manual_seed(
+        spec.seed * 1_000_003 + at.step * workers.world + workers.rank
+    )  # dropout, the same after a resume
     for group in training.optimiser.param_groups:
         group["lr"] = spec.learning_rate * warmup_cosine(at.step, run.steps, spec.warmup_share)
     with torch.autocast(workers.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):

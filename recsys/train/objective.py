@@ -64,7 +64,9 @@ class Objective:
 
     def _pool(self, encoded: Encoded, positives: Tensor, extra: Tensor, log_q: Tensor) -> tuple[Candidates, Tensor]:
         """All workers' positives, then the extra items, which every worker encodes for its own rows."""
-        own = Candidates(encoded.vectors[encoded.positive_places], positives, torch.zeros_like(positives, dtype=log_q.dtype))
+        own = Candidates(
+            encoded.vectors[encoded.positive_places], positives, torch.zeros_like(positives, dtype=log_q.dtype)
+        )
         pool, target = gather(own, torch.arange(len(positives), device=positives.device))
         if len(extra):
             pool = concat(pool, Candidates(encoded.vectors[encoded.extra_places], extra, log_q[-len(extra) :]))

@@ -65,6 +65,12 @@ def full() -> ReportInput:
             }
             for system, (everything, never) in MEANS.items()
         },
+        "differences": {
+            "recall@20, model - popular": {"mean": 0.2, "low": 0.18, "high": 0.22},
+            "recall@20, model - own_frequency": {"mean": 0.01, "low": -0.01, "high": 0.03},
+            "recall@20, model - ease": {"mean": -0.1, "low": -0.12, "high": -0.08},
+            "recall@20, model - nobody": {"mean": None, "low": None, "high": None},
+        },
         "notes": ["A bar was missed."],
         "learning": learning,
         "tasks": {
@@ -159,6 +165,11 @@ def test_what_was_measured_is_there(page: Page) -> None:
     for word in ("0.312", "0.062", "EASE", "A bar was missed.", "BREAD & <butter>", "a return", "4,000", "11.5 ms"):
         assert word in page.words, word
     assert "not measured" not in page.words
+
+
+def test_differences_are_judged_by_their_intervals(text: str) -> None:
+    rows = re.findall(r"<th>recall@20, model - ([^<]+)</th>.*?tag (\w+)", text, flags=re.DOTALL)
+    assert rows == [("popular", "above"), ("own frequency", "open"), ("ease", "below")]
 
 
 def test_sections_without_data_say_so() -> None:

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from recsys.evaluate.baselines import GRIDS, ItemItem, OwnFrequency, Popular
+from recsys.evaluate.baselines import ItemItem, OwnFrequency, Popular
 from recsys.evaluate.ease import Ease, over_items, over_users
 from recsys.evaluate.events import Events
 from recsys.evaluate.fullrank import FullRanking
 from recsys.evaluate.heldout import HeldOut
 from recsys.evaluate.slices import everything, never_bought
+from recsys.evaluate.standard import GRIDS
 from recsys.evaluate.tune import tune
 from tests.evaluate.worlds import shopping
 

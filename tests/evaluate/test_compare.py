@@ -73,8 +73,8 @@ def test_auc_interval_equals_a_loop_that_repeats_rows():
     generator = np.random.default_rng(5)
     users = generator.integers(0, 12, 150)
     labels, scores = generator.integers(0, 2, 150).astype(float), generator.integers(0, 9, 150).astype(float)
-    bootstrap = Bootstrap(resamples=60)
-    found = auc_intervals(labels, scores[:, None], users, bootstrap)[0]
+    weights, bootstrap = generator.uniform(0.5, 3, 150), Bootstrap(resamples=60)
+    found = auc_intervals(labels, scores[:, None], users, bootstrap, weights)[0]
     distinct = np.unique(users)
     looped = []
 
@@ -83,7 +83,7 @@ def test_auc_interval_equals_a_loop_that_repeats_rows():
             rows = np.concatenate(
                 [np.flatnonzero(users == user) for user, n in zip(distinct, drawn, strict=True) for _ in range(int(n))]
             )
-            looped.append(roc_auc_score(labels[rows], scores[rows]))
+            looped.append(roc_auc_score(labels[rows], scores[rows], sample_weight=weights[rows]))
         return times
 
     bootstrap.draws(len(distinct)).map(repeat)

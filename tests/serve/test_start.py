@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from recsys.artefact import ArtefactError
+from recsys.funnel.funnel import Funnel
 from recsys.funnel.parts import Parts, Release
 from serve.service import load_service
 from serve.spec import ServeSpec
@@ -67,6 +70,14 @@ def test_a_damaged_part_is_named(copied: Path) -> None:
 def test_spec_checks_its_ranges(field: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):
         ServeSpec(**field)  # type: ignore[arg-type]
+
+
+def test_a_model_without_numbers_is_refused(parts: Parts) -> None:
+    model = copy.deepcopy(parts.model)
+    for weights in model.ranking.parameters():
+        weights.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="not numbers"):
+        Funnel(replace(parts, model=model), SMALL).warm_up()
 
 
 def test_it_listens_on_loopback_unless_told_otherwise() -> None:

@@ -12,9 +12,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
+from recsys.batch import Jagged
 from recsys.train.assemble import TrainingPlan, train
 from recsys.train.choose import sample_jagged
-from recsys.batch import Jagged
 from recsys.train.retention import latest_checkpoint
 from tests.train.conftest import plan
 
@@ -27,7 +27,9 @@ def _worker(rank: int, world: int, store: str, told: TrainingPlan, out: str) -> 
 
     def report(step: int, kind: str, numbers: dict[str, float]) -> None:
         if kind in ("train", "gradient"):
-            losses.append({name: held for name, held in numbers.items() if name.startswith(("loss.", "norm.", "cosine."))})
+            losses.append(
+                {name: held for name, held in numbers.items() if name.startswith(("loss.", "norm.", "cosine."))}
+            )
 
     train(told, "cpu", report)
     if rank == 0:
