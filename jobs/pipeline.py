@@ -19,7 +19,7 @@ from jobs.train import trained
 from recsys.artefact import Artefact, join_uri, write_file
 from recsys.cluster.start import connected
 from recsys.report.html import render
-from recsys.report.inputs import ReportInput
+from recsys.report.inputs import ReportInput, Serving
 from recsys.report.summary import summary_of, summary_text, to_json
 from recsys.tracking.log import read_metrics
 from recsys.tracking.run import start_run
@@ -122,7 +122,7 @@ def _estimates(found: dict[str, Any]) -> dict[str, Any]:
     return {metric: held for metric, held in found.items() if isinstance(held, dict)}
 
 
-def _serving(figures: dict[str, Any]) -> dict[str, Any]:
+def _serving(figures: dict[str, Any]) -> Serving:
     return {
         "requests": figures["requests"],
         "errors": figures["errors"],

@@ -97,9 +97,11 @@ def seconds(column: pa.ChunkedArray, name: str, file: str) -> pa.ChunkedArray:
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        held = column.cast(pa.float64())
-        largest = pc.max(pc.abs(held)).as_py() or 0.0
+        largest = pc.max(pc.abs(column)).as_py() or 0
         unit = next(factor for least, factor in UNITS if largest >= least)
+        if pa.types.is_integer(kind):  # floats can't tell nanoseconds apart
+            return pc.divide(column.cast(pa.int64()), unit)
+        held = pc.if_else(pc.is_finite(column), column, None)
         return pc.floor(pc.divide(held, float(unit))).cast(pa.int64(), safe=False)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _parsed(column, name, file)

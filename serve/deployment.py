@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from fastapi import FastAPI
 from ray import serve as ray_serve
@@ -45,3 +48,12 @@ def build(spec: ServeSpec, run_dir: str) -> Application:
         health_check_period_s=10,
     )(ray_serve.ingress()(Endpoint))
     return deployment.bind(spec, run_dir)
+
+
+def application(arguments: Mapping[str, Any]) -> Application:
+    """What `serve deploy` and RayService call: `run_dir`, and any knob of ServeSpec. Raises TypeError for unknown ones."""
+    told = dict(arguments)
+    if "run_dir" not in told:
+        raise ValueError("the application needs the argument run_dir: the folder or URI of a finished run")
+    run_dir = told.pop("run_dir")
+    return build(ServeSpec(**told), run_dir)

@@ -33,7 +33,7 @@ def _stream(tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
     )
     for held in windows.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=2):
         assert isinstance(held, pa.Table)
-        yield pa.ipc.open_stream(held["window"][0].as_py()).read_all()
+        yield pa.ipc.open_stream(held.column("window")[0].as_py()).read_all()
 
 
 def _read(block: pa.Table) -> pa.Table:

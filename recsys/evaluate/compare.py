@@ -95,8 +95,7 @@ def auc_intervals(
     """AUC of each column of scores [R, M], whole users being resampled with all their rows.
 
     labels [R] 0 or 1, users [R] any integers, weights [R], 1 when left out. Rows of a user depend on each other;
-    resampling rows would give
-    intervals that are too narrow.
+    resampling rows would give intervals that are too narrow.
     """
     found, point, num_users = _resampled_auc(labels, scores, users, bootstrap, weights)
     return [_interval(point[m], found[:, m], num_users, bootstrap) for m in range(len(point))]

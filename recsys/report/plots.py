@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -181,4 +182,4 @@ def _full(metric: str, name: str) -> str:
 
 def words(name: str) -> str:
     """A metric's or slice's name for people: recall@20[never_bought] is recall@20, never bought."""
-    return name.replace("_", " ").replace(",", ", ").replace("[", ", ").replace("]", "")
+    return re.sub(r"[\[,] *", ", ", name.replace("_", " ")).replace("]", "")

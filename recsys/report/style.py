@@ -86,7 +86,16 @@ def plain_axes(axes: Axes, grid: str = "y") -> Axes:
 
 def beside(axes: Axes, x: float, y: float, text: str, colour: str = INK) -> None:
     """Write a text right of a point."""
-    axes.annotate(text, (x, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8, color=colour)
+    axes.annotate(
+        text,
+        (x, y),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=colour,
+        annotation_clip=False,
+    )
 
 
 def label_ends(axes: Axes, ends: dict[str, tuple[float, str]], x: float) -> None:
