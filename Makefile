@@ -41,7 +41,7 @@ dev: $(VENV)/.installed-dev ## setup, and what tests and checks need
 
 demo: setup ## the whole loop on real data: train, index, evaluate, serve, report (FRESH=1 starts anew)
 	@if [ "$(FRESH)" = 1 ]; then rm -rf outputs/demo; fi
-	$(PY) -m jobs.pipeline run_dir=outputs/demo demo=true
+	$(PY) -m jobs.pipeline run_dir=outputs/demo scale=demo
 
 test: dev ## the tests
 	$(PY) -m pytest

@@ -14,13 +14,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numba import set_num_threads
-from numba.typed import List as TypedList
+from numba.typed.typedlist import List as TypedList
 from ranx import evaluate as ranx_evaluate
 from torch import Tensor
 
@@ -70,7 +71,7 @@ def ranx(case: Case) -> Callable[[], Values]:
     places = np.arange(case.k, 0, -1, dtype=np.float64)
     lists = TypedList([np.stack([row.astype(np.float64), places], 1) for row in case.ranked.numpy()])
     offsets, values = case.relevant.offsets.tolist(), case.relevant.values.double().numpy()
-    rows = (values[start:stop] for start, stop in zip(offsets[:-1], offsets[1:], strict=True))
+    rows = (values[start:stop] for start, stop in pairwise(offsets))
     judgements = TypedList([np.stack([row, np.ones(len(row))], 1) for row in rows])
     names = {ours: f"{theirs}@{case.k}" for ours, theirs in RANX.items()}
 

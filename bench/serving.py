@@ -23,6 +23,7 @@ from recsys.cluster.start import ClusterSpec, connected
 from recsys.funnel.funnel import Funnel
 from recsys.funnel.parts import Parts, Release
 from recsys.funnel.request import RecommendRequest
+from recsys.random import rng
 from serve.client import Client
 from serve.loadtest import LoadSpec, run_load
 from serve.runner import start, start_plain
@@ -56,7 +57,7 @@ def measure(run: str, requests: int, port: int) -> dict[str, Any]:
     funnel = Funnel(parts, ServeSpec().funnel)
     funnel.warm_up()
     known = list(parts.records.directory.users)
-    users = [known[place] for place in np.random.default_rng(0).choice(len(known), requests)]
+    users = [known[place] for place in rng(0, "users").choice(len(known), requests)]
     with plain_server(run) as plain_url, ray_server(run, port) as ray_url, Client(plain_url) as plain:
         with Client(ray_url) as behind_ray:
             arms = {
@@ -82,13 +83,15 @@ def over_http(client: Client) -> Ask:
 def interleaved(
     arms: Mapping[str, Ask], users: Sequence[str], warm: int = 20
 ) -> tuple[dict[str, list[float]], dict[str, dict[str, list[float]]]]:
-    """Every user is asked for by every arm, one after the other; whose turn is first goes round."""
-    names = list(arms)
+    """Every user is asked for by every arm, one after the other.
+
+    Their order is drawn anew each time: whoever follows another arm finds the user's data in the caches.
+    """
+    names, order = list(arms), rng(0, "order of arms")
     latencies: dict[str, list[float]] = {name: [] for name in names}
     stages: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for number, user in enumerate([*users[:warm], *users]):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in order.permutation(names):
             began = time.perf_counter()
             spent = arms[name](user)
             took = (time.perf_counter() - began) * 1000

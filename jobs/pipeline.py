@@ -56,7 +56,7 @@ def gathered(stages: Stages, dataset: Artefact, held: dict[str, Artefact], load:
         "title": f"{spec['name']}: {settings.run_dir.rstrip('/').rsplit('/', 1)[-1]}",
         "run": {"id": settings.identity, "machine": platform.platform(), "run_dir": settings.run_dir},
         "metrics": {name: _estimates(found) for name, found in measured["metrics"].items()},
-        "notes": notes(measured),
+        "differences": measured["differences"],
         "learning": read_metrics(join_uri(settings.run_dir, "metrics.jsonl"), settings.identity),
         "tasks": measured["tasks"],
         "index": {
@@ -80,17 +80,6 @@ def gathered(stages: Stages, dataset: Artefact, held: dict[str, Artefact], load:
         report["serving"] = _serving(served["figures"])
         report["recommendations"] = served["samples"]
     return report
-
-
-def notes(measured: dict[str, Any]) -> list[str]:
-    """Where the model beats each baseline, is beaten, or can't be told apart, by paired intervals."""
-    lines = []
-    for name, held in measured["differences"].items():
-        if held["low"] is None:
-            continue
-        verdict = "above" if held["low"] > 0 else "below" if held["high"] < 0 else "not told apart from zero"
-        lines.append(f"{name}: {held['mean']:+.4f} [{held['low']:+.4f}, {held['high']:+.4f}], {verdict}")
-    return lines
 
 
 def publish(stages: Stages, report: ReportInput) -> None:
@@ -119,7 +108,7 @@ def publish(stages: Stages, report: ReportInput) -> None:
 
 
 def _estimates(found: dict[str, Any]) -> dict[str, Any]:
-    return {metric: held for metric, held in found.items() if isinstance(held, dict)}
+    return {metric: held if isinstance(held, dict) else {"mean": held} for metric, held in found.items()}
 
 
 def _serving(figures: dict[str, Any]) -> Serving:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from jobs.settings import Settings
 from recsys.artefact import Artefact, join_uri, opened, peek, read_file, write_file
+from recsys.tracking.run import start_run
+
+LOGGED_ELSEWHERE = {"checkpoint"}  # training logs itself, step by step
 
 
 @dataclass(slots=True)
@@ -35,7 +38,18 @@ class Stages:
         self.seconds[name] = round(time.perf_counter() - began, 2)
         self._remember()
         self.say(name, f"done in {self.seconds[name]:.1f} s")
-        return opened(self.uri(name), kind)
+        made = opened(self.uri(name), kind)
+        if name not in LOGGED_ELSEWHERE:
+            self._log(name, made)
+        return made
+
+    def _log(self, name: str, made: Artefact) -> None:
+        """A run per stage: how long it took, the numbers of its manifest, and a reference to what it made."""
+        told = self.settings
+        with start_run(told.tracking, job=name, run_id=told.identity, config=told.plain, dir=told.run_dir) as run:
+            numbers = {key: held for key, held in made.meta.items() if isinstance(held, (int, float))}
+            run.summary({"seconds": self.seconds[name], **numbers})
+            run.reference(self.uri(name), made.fingerprint, name)
 
     def say(self, name: str, text: str) -> None:
         print(f"== {name}: {text}", flush=True)

@@ -76,7 +76,7 @@ def map_ranges(
 
     blocks = -(-total // block)
     mapped = ray.data.range(total, override_num_blocks=blocks).map_batches(
-        Mapper, batch_size=block, concurrency=workers, num_cpus=num_cpus
+        Mapper, batch_size=block, compute=ray.data.ActorPoolStrategy(size=workers), num_cpus=num_cpus
     )
     for held in mapped.iter_batches(batch_size=block, batch_format="numpy", prefetch_batches=1):
         assert isinstance(held, dict)

@@ -36,6 +36,8 @@ def connected(spec: ClusterSpec) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    for name in ("ray.data", "ray.train", "ray.serve"):  # their progress is told by the jobs
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(spec.start_timeout_s))
     in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or "RAY_ADDRESS" in os.environ
     if in_job or spec.address:

@@ -104,21 +104,35 @@ class Rows:
 def points_of(world: World, every: str, part: int, anchor: int) -> Points:
     """All request points of a split, their label windows cut at its end.
 
-    In train a point whose window would be cut has impressions at most, whose own window must fit; in the other splits
-    the label is what was taken before the split's end.
+    In train a point whose window would be cut is kept for its impressions alone, whose own window must fit; in the
+    other splits the label is what was taken before the split's end.
     """
-    store, bounds, step = world.store, world.boundaries, GRID[every]
-    user = np.repeat(store.users.keys, store.users.stops - store.users.starts)
-    time = anchor + (store.users.times - anchor) // step * step
-    fresh = np.append(True, (user[1:] != user[:-1]) | (time[1:] != time[:-1])) if len(user) else np.zeros(0, bool)
-    user, time = user[fresh], time[fresh]
+    bounds = world.boundaries
+    user, time, shown = _moments(world, GRID[every], anchor)
     until = time + int(world.spec.horizon_days * DAY)
     shortest = time + int(world.attribution_days * DAY)
     low = [np.full(len(bounds.end), np.iinfo(np.int64).min), bounds.validation, bounds.test][part][user]
     high = [bounds.validation, bounds.test, bounds.end][part][user]
     points = Points(user, time, np.minimum(until, high), (until <= high) | (part > 0))
-    fits = (until <= high) if world.impressions is None and part == 0 else (shortest <= high)
+    fits = np.where(shown | (part > 0), shortest, until) <= high
     return points.take(np.flatnonzero((user >= FIRST) & (time >= low) & fits))
+
+
+def _moments(world: World, step: int, anchor: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(user, time, whether something was shown): visits on the grid and moments of impressions, once each, in order."""
+    users, shown = world.store.users, world.impressions
+    user = np.repeat(users.keys, users.stops - users.starts)
+    time = anchor + (users.times - anchor) // step * step
+    fresh = np.append(True, (user[1:] != user[:-1]) | (time[1:] != time[:-1])) if len(user) else np.zeros(0, bool)
+    user, time = user[fresh], time[fresh]
+    flag = np.zeros(len(user), bool)
+    if shown is not None and len(shown.time):
+        user, time = np.concatenate([user, shown.user]), np.concatenate([time, shown.time])
+        flag = np.append(flag, np.ones(len(shown.time), bool))
+    order = np.lexsort((~flag, time, user))  # of equal moments the one with impressions comes first
+    user, time, flag = user[order], time[order], flag[order]
+    fresh = np.append(True, (user[1:] != user[:-1]) | (time[1:] != time[:-1])) if len(user) else np.zeros(0, bool)
+    return user[fresh], time[fresh], flag[fresh]
 
 
 def sampled(points: Points, limit: int | None, seed: int, name: str) -> Points:
@@ -165,11 +179,13 @@ def context_of(world: World, points: Points, at_visit: bool) -> np.ndarray:
     users = world.store.users
     place, known, start = users.bounds(points.user)
     stop = np.maximum(users.rank(place, known, points.time), start)
-    there = stop if at_visit else stop - 1
-    ends = users.stops[place] if len(users.stops) else np.zeros_like(place)
-    valid = known & (there >= start) & (there < ends)
-    ordered = world.context[users.order] if len(users.order) else world.context
-    found = ordered[np.where(valid, there, 0)] if len(ordered) else np.zeros((len(points), world.context.shape[1]), int)
+    if not len(users.times):
+        return np.full((len(points), world.context.shape[1]), UNKNOWN, np.int32)
+    inside = known & (stop < users.stops[place])
+    here = at_visit & inside & (users.times[np.where(inside, stop, 0)] == points.time)
+    there = np.where(here, stop, stop - 1)
+    valid = known & (there >= start)
+    found = world.context[users.order[np.where(valid, there, 0)]]
     return np.where(valid[:, None], found, UNKNOWN).astype(np.int32)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from recsys.evaluate.compare import Bootstrap
 from recsys.evaluate.heldout import HeldOut, keep_entries
 from recsys.evaluate.metrics import METRICS, judge
-from recsys.evaluate.ranks import Scorer, hide, part, score_block, top_k
+from recsys.evaluate.ranks import NOBODY, Scorer, hide, marked, part, score_block, top_k
 from recsys.evaluate.slices import Slice
 from recsys.evaluate.spread import coverage, gini, popularity_lift, times_shown
 from recsys.evaluate.table import Table
@@ -34,12 +34,11 @@ class Lists:
         """Raises ValueError for a wrong shape, an unknown or repeated item, or an item of the past in `unseen`."""
         for ranked in (self.everything, self.unseen):
             _check_list(ranked, held, name)
-        rows = torch.arange(len(self.unseen))[:, None].expand_as(self.unseen).reshape(-1)
-        past = (judge(self.unseen, held.seen).gains.reshape(-1) > 0).nonzero()
+        past = marked(self.unseen, held.seen).nonzero()
         require(
             not len(past),
             f"{name}: a list of never-bought items holds items of the user's past, first for row "
-            f"{int(rows[past[0]]) if len(past) else -1}: use ranks.without",
+            f"{int(past[0, 0]) if len(past) else NOBODY}: use ranks.without",
         )
         return self
 

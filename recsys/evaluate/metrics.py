@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys.batch import Jagged
-from recsys.evaluate.ranks import TiedRanks, find
+from recsys.evaluate.ranks import TiedRanks, find, marked
 from recsys.value import require
 
 
@@ -41,17 +41,18 @@ def judge(ranked: Tensor, relevant: Jagged, grades: Tensor | None = None) -> Jud
     parallel to relevant.values, 1 when left out. Ids must not repeat within a user (`HeldOut` and `Lists` check it).
     """
     require(len(ranked) == len(relevant), f"{len(ranked)} ranked lists for {len(relevant)} users with relevant items")
+    positives = relevant.lengths.double()
+    if grades is None:
+        ideal = torch.arange(ranked.shape[1]) < relevant.lengths[:, None]
+        return Judged(marked(ranked, relevant).double(), ideal.double(), positives)
+    require(bool((grades > 0).all()), "grades must be positive: leave items of grade 0 out of the relevant ones")
     rows = torch.arange(len(ranked))[:, None].expand_as(ranked).reshape(-1)
     place = find(relevant, rows, ranked.reshape(-1)).view(ranked.shape)
-    columns = torch.arange(ranked.shape[1])
-    if grades is None:
-        return Judged((place >= 0).double(), (columns < relevant.lengths[:, None]).double(), relevant.lengths.double())
-    require(bool((grades > 0).all()), "grades must be positive: leave items of grade 0 out of the relevant ones")
     gains = torch.where(place >= 0, grades.double()[place.clamp(min=0)], 0.0)
     best = relevant.with_values(grades.double()).padded()[0].sort(dim=1, descending=True).values
     missing = max(0, ranked.shape[1] - best.shape[1])
     ideal = torch.nn.functional.pad(best, (0, missing))[:, : ranked.shape[1]]
-    return Judged(gains, ideal, relevant.lengths.double())
+    return Judged(gains, ideal, positives)
 
 
 def recall(judged: Judged, k: int) -> Tensor:

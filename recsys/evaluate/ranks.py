@@ -13,6 +13,7 @@ from recsys.batch import Jagged
 from recsys.value import require
 
 NOBODY = -1  # the id of an empty place in a ranked list
+TABLE = 1 << 21  # places of the table that `marked` looks items up in
 
 Scorer = Callable[[np.ndarray], "np.ndarray | Tensor"]  # users [b] int64 -> scores [b, V], larger is better
 
@@ -77,6 +78,29 @@ def part(rows: Jagged, start: int, stop: int) -> Jagged:
     return Jagged(rows.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
+def marked(ranked: Tensor, rows: Jagged) -> Tensor:
+    """Which places of the lists [U, K] hold one of the items of their row, [U, K] bool; -1 is never among them.
+
+    A few users at a time share a table with a place for every item, small enough to stay in the cache: no sort and
+    no search.
+    """
+    num_users, items, held = len(ranked), ranked.numpy(), rows.values.numpy()
+    found = np.zeros(items.shape, dtype=bool)
+    span = int(max(items.max(initial=-1), held.max(initial=-1))) + 2  # slot 0 of each user is for empty places
+    step = max(1, TABLE // span)
+    table = np.zeros(step * span, dtype=bool)
+    base = np.arange(num_users) % step * span + 1
+    asked = items + base[:, None]
+    slots = held + np.repeat(base, rows.lengths.numpy())
+    bounds = rows.offsets[np.minimum(np.arange(0, num_users + step, step), num_users)].tolist()
+    for block, start in enumerate(range(0, num_users, step)):
+        own = slots[bounds[block] : bounds[block + 1]]
+        table[own] = True
+        found[start : start + step] = table[asked[start : start + step]]
+        table[own] = False
+    return torch.from_numpy(found)
+
+
 def contains(rows: Jagged, row: Tensor, values: Tensor) -> Tensor:
     """Whether values[i] is among the entries of row[i]; row and values [n] int64 -> [n] bool."""
     return find(rows, row, values) >= 0
@@ -99,8 +123,7 @@ def find(rows: Jagged, row: Tensor, values: Tensor) -> Tensor:
 
 def without(ranked: Tensor, hidden: Jagged, k: int) -> Tensor:
     """Ranked lists [U, K] with each user's hidden items taken out and the rest moved up: [U, k] ids, -1 padded."""
-    rows = torch.arange(len(ranked))[:, None].expand_as(ranked).reshape(-1)
-    gone = contains(hidden, rows, ranked.reshape(-1)).view(ranked.shape) | (ranked < 0)
+    gone = marked(ranked, hidden) | (ranked < 0)
     order = gone.to(torch.int8).sort(dim=1, stable=True).indices
     kept = ranked.masked_fill(gone, NOBODY).gather(1, order)[:, :k]
     return torch.nn.functional.pad(kept, (0, k - kept.shape[1]), value=NOBODY)

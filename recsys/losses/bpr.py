@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from recsys.candidates import Candidates
-from recsys.losses.softmax import hits_of, scores_of
+from recsys.losses.softmax import absent, blocks, in_full
 from recsys.value import value
 
 
@@ -19,8 +21,16 @@ class BPR:
 
     def __call__(self, query: Tensor, pool: Candidates, target: Tensor) -> Tensor:
         """[B] losses of query [B, D], pool of N, target [B] places in the pool; 0 where there is no rival."""
-        scores = scores_of(query, pool.vectors)  # [B, N]
-        wanted = scores.gather(1, target[:, None])  # [B, 1]
-        rivals = ~hits_of(pool, target) & ~(pool.log_q.isinf() & (pool.log_q > 0))
-        pairs = F.softplus(scores - wanted) * rivals
-        return pairs.sum(1) / rivals.sum(1).clamp(min=1)
+        with torch.autocast(query.device.type, enabled=False):
+            query, vectors = in_full(query), in_full(pool.vectors)
+            parts = [
+                checkpoint(_pairs, query[block], vectors, pool, target[block], use_reentrant=False)
+                for block in blocks(query, len(pool))
+            ]
+        return torch.cat(parts) if parts else query.sum(1)  # [B]
+
+
+def _pairs(query: Tensor, vectors: Tensor, pool: Candidates, target: Tensor) -> Tensor:
+    gaps = query @ vectors.T - (query * vectors[target]).sum(1, keepdim=True)  # [b, N]
+    rivals = (pool.ids[target][:, None] != pool.ids) & ~absent(pool.log_q)
+    return (F.softplus(gaps) * rivals).sum(1) / rivals.sum(1).clamp(min=1)

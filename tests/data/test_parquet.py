@@ -30,7 +30,8 @@ def invoices(tmp_path: Path) -> Path:
             "StockCode": [f"{n}A" for n in random.zipf(1.3, ROWS) % 150],
             "Description": "a thing",
             "Quantity": random.integers(1, 12, ROWS),
-            "InvoiceDate": pd.Timestamp("2010-12-01") + pd.to_timedelta(np.sort(random.integers(0, 200 * 86400, ROWS)), "s"),
+            "InvoiceDate": pd.Timestamp("2010-12-01")
+            + pd.to_timedelta(np.sort(random.integers(0, 200 * 86400, ROWS)), "s"),
             "UnitPrice": random.gamma(2, 2, ROWS),
             "CustomerID": random.integers(17000, 17100, ROWS).astype(float),
             "Country": "United Kingdom",

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.evaluate.ranks import contains, find, hide, part, score_block, tied_ranks, top_k, without
+from recsys.evaluate.ranks import contains, find, hide, marked, part, score_block, tied_ranks, top_k, without
 from tests.evaluate.worlds import jagged, random_rows
 
 INF = float("inf")
@@ -67,6 +67,17 @@ def test_find_agrees_with_a_loop(seed: int):
             assert held.values[p] == value
             assert held.offsets[r] <= p < held.offsets[r + 1]
     assert torch.equal(contains(held, row, values), place >= 0)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 20, 1 << 21]))
+def test_marked_agrees_with_a_loop(seed: int, table: int):
+    generator = np.random.default_rng(seed)
+    rows = random_rows(generator, 9, 12, 6)
+    ranked = np.stack([generator.permutation(np.arange(-1, 14))[:5] for _ in rows])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsys.evaluate.ranks.TABLE", table)
+        found = marked(torch.from_numpy(ranked), jagged(rows))
+    assert found.tolist() == [[item in held for item in row] for row, held in zip(ranked, rows, strict=True)]
 
 
 def test_part_is_a_slice_of_rows():
