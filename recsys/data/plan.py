@@ -12,6 +12,7 @@ from recsys.random import rng, stream_seed
 from recsys.value import require
 
 WINDOW = 2  # row groups that are permuted together
+LONGEST_LANE = 1 << 25  # rows: up to here quotients of whole numbers order themselves exactly in float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +39,46 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Row groups dealt to lanes, an epoch at a time.
+    """Row groups dealt to lanes, an epoch at a time; a worker owns whole lanes.
 
-    A global batch takes rows from every lane, as many as the lane's quota of that step; a worker owns whole lanes. So
-    the rows of batch s don't depend on the number of workers, and nothing is read twice.
+    All lanes advance at the same relative speed, so that they end together: every global batch of an epoch but the last
+    has batch_size rows, and each lane's part of it is in proportion to the lane's length. The rows of batch s don't
+    depend on the number of workers, and nothing is read twice.
     """
 
     groups: tuple[RowGroup, ...]
     lanes: int
     batch_size: int
     seed: int
-    shuffle: bool
+    shuffle: bool  # False: the row groups of a lane, and their rows, in the order of the files
 
     @classmethod
     def of(cls, dataset: Path, log: str, *, lanes: int, batch_size: int, seed: int, shuffle: bool) -> Plan:
+        """The plan of a request log. Raises ValueError when the log is missing or empty."""
         paths = sorted((dataset / "requests").glob(f"{log}-*.parquet"))
         require(bool(paths), f"{dataset} has no request log {log!r}: prepare the data again")
         require(batch_size > 0, f"batch_size must be positive, got {batch_size}")
+        require(lanes > 0, f"lanes must be positive, got {lanes}")
         groups = []
         for path in paths:
             held = pq.read_metadata(path)
             groups += [RowGroup(str(path), g, held.row_group(g).num_rows) for g in range(held.num_row_groups)]
-        return cls(tuple(group for group in groups if group.rows), lanes, batch_size, seed, shuffle)
+        plan = cls(tuple(group for group in groups if group.rows), lanes, batch_size, seed, shuffle)
+        require(plan.rows > 0, f"request log {log!r} of {dataset} is empty: prepare the data with other splits")
+        longest = plan.rows // lanes + max(group.rows for group in plan.groups)
+        require(
+            longest <= LONGEST_LANE, f"lanes of {longest} rows are too long: prepare the data with more than {lanes}"
+        )
+        return plan
+
+    @property
+    def rows(self) -> int:
+        return sum(group.rows for group in self.groups)
+
+    @property
+    def steps(self) -> int:
+        """Global batches of every epoch."""
+        return -(-self.rows // self.batch_size)
 
     def tickets(self, epoch: int) -> list[list[Ticket]]:
         """The windows of every lane in order."""
@@ -70,24 +89,30 @@ class Plan:
         for lane in range(self.lanes):
             groups = [self.groups[place] for place in order[lane :: self.lanes]]
             windows = [tuple(groups[start : start + WINDOW]) for start in range(0, len(groups), WINDOW)]
-            seeds = [
-                stream_seed(self.seed, "window", epoch, lane, n) if self.shuffle else None for n in range(len(windows))
-            ]
-            lanes.append([Ticket(lane, window, seed) for window, seed in zip(windows, seeds, strict=True)])
+            seeds = [stream_seed(self.seed, "window", epoch, lane, n) for n in range(len(windows))]
+            lanes.append([Ticket(lane, w, s if self.shuffle else None) for w, s in zip(windows, seeds, strict=True)])
         return lanes
 
-    def quota(self, lane: int, step: int) -> tuple[int, int]:
-        """The rows of a lane, counted from its beginning, that step takes: [start, stop)."""
-        place = np.arange(step, step + 2) * self.batch_size
-        start, stop = (place + self.lanes - 1 - lane) // self.lanes
-        return int(start), int(stop)
+    def cut(self, lengths: np.ndarray, step: int) -> np.ndarray:
+        """How many rows of each lane the batches before `step` use, [lanes]; `lengths` are the lanes' rows."""
+        return webster(lengths, min(step * self.batch_size, int(lengths.sum())))
 
-    def steps(self, epoch: int) -> int:
-        """Global batches of an epoch: until the longest lane is used up."""
-        lengths = [sum(ticket.rows for ticket in lane) for lane in self.tickets(epoch)]
-        step = 0
-        longest = max(lengths, default=0)
-        step = max(0, longest * self.lanes // self.batch_size - 1)
-        while any(self.quota(lane, step)[0] < length for lane, length in enumerate(lengths)):
-            step += 1
-        return step
+
+def webster(lengths: np.ndarray, seats: int) -> np.ndarray:
+    """Seats of each party by the method of Webster and Sainte-Laguë: the rows of each lane among the first `seats`.
+
+    Row i of a lane of n rows stands at (2 i + 1) / n; equals stand in the order of the lanes. One seat more never takes
+    one from a party, which is why this method and not that of the largest remainder (Balinski and Young, 1982).
+    """
+    total = int(lengths.sum())
+    if seats >= total:
+        return lengths.copy()
+    taken = (2 * seats * lengths + total) // (2 * total)
+    size = np.maximum(lengths, 1)
+    for _ in range(seats - int(taken.sum())):
+        following = np.where(taken < lengths, (2 * taken + 1) / size, np.inf)
+        taken[np.argmin(following)] += 1
+    for _ in range(int(taken.sum()) - seats):
+        last = np.where(taken > 0, (2 * taken - 1) / size, -np.inf)
+        taken[len(taken) - 1 - np.argmax(last[::-1])] -= 1
+    return taken

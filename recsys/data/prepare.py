@@ -41,6 +41,7 @@ from recsys.value import require, value
 
 KIND = "dataset"
 LOGS = ("train", "validation", "test", "validation_users", "test_users")
+MOST_ALONE = 0.05  # share of taken impressions that may lack an event in their window
 Progress = Callable[[str], None]
 
 
@@ -80,6 +81,7 @@ def prepare(spec: DataSpec, target: str | Path, progress: Progress = lambda stag
             progress("encoding item texts")
             np.save(folder / "text_vectors.npy", text_vectors(spec.text, encoded.item_texts))
         counts = encoded.counts(world.boundaries) | {"quarantined": _reasons(tables.quarantine)}
+        counts |= _shown(tables, world)
         for name in LOGS:
             progress(f"writing requests: {name}")
             counts |= write_requests(spec, world, name, folder / "requests")
@@ -107,7 +109,7 @@ def build_world(spec: DataSpec, tables: Tables) -> tuple[World, Encoded]:
         context=encoded.context,
         labels=encoded.labels,
         label_tasks=tuple(names.index(task) for task in tables.roles.labels.values()),
-        impressions=_impressions(tables, encoded),
+        impressions=_impressions(tables, encoded, store),
         boundaries=bounds,
         offered=np.unique(encoded.events.item[part == 0]),
         attribution_days=tables.attribution_days,
@@ -144,7 +146,7 @@ def _dataset_spec(
     )
 
 
-def _impressions(tables: Tables, encoded: Encoded) -> Impressions | None:
+def _impressions(tables: Tables, encoded: Encoded, store: FeatureStore) -> Impressions | None:
     if tables.impressions is None or not len(tables.impressions):
         return None
     table = tables.impressions
@@ -162,7 +164,25 @@ def _impressions(tables: Tables, encoded: Encoded) -> Impressions | None:
     ]
     columns = [column[kept] for column in columns]
     known = np.flatnonzero((columns[0] >= FIRST) & (columns[1] >= FIRST))
-    return Impressions(*(column[known] for column in columns))
+    return _borne_out(Impressions(*(column[known] for column in columns)), store, tables.attribution_days)
+
+
+def _borne_out(shown: Impressions, store: FeatureStore, days: float) -> Impressions:
+    """Impressions without those called taken whose event isn't in the window: where it lies before, history tells it.
+
+    Raises ValueError when that are more than slips of a clock.
+    """
+    keys = shown.user * store.num_items + shown.item
+    until = shown.time + int(np.ceil(days * DAY))
+    seen = store.pairs.count_before(keys, until) > store.pairs.count_before(keys, shown.time)
+    alone = (shown.taken > 0) & ~seen
+    require(
+        int(alone.sum()) <= MOST_ALONE * int((shown.taken > 0).sum()),
+        f"{alone.sum()} of {(shown.taken > 0).sum()} taken impressions have no event within {days} days: time of an "
+        "impression must be the start of its attribution window, attribution_days its length",
+    )
+    places = np.flatnonzero(~alone)
+    return Impressions(*(getattr(shown, field)[places] for field in Impressions.__slots__))
 
 
 def write_requests(spec: DataSpec, world: World, name: str, folder: Path) -> dict[str, int]:
@@ -200,6 +220,13 @@ def _points(spec: DataSpec, world: World, name: str) -> Points:
             "data.spec.requests.horizon_days, or give more events",
         )
     return points
+
+
+def _shown(tables: Tables, world: World) -> dict[str, int]:
+    if tables.impressions is None or world.impressions is None:
+        return {}
+    used = len(world.impressions.time)
+    return {"impressions": used, "impressions.left_out": len(tables.impressions) - used}
 
 
 def _reasons(quarantine: pa.Table) -> dict[str, int]:

@@ -110,7 +110,7 @@ def points_of(world: World, every: str, part: int, anchor: int) -> Points:
     bounds = world.boundaries
     user, time, shown = _moments(world, GRID[every], anchor)
     until = time + int(world.spec.horizon_days * DAY)
-    shortest = time + int(world.attribution_days * DAY)
+    shortest = time + int(np.ceil(world.attribution_days * DAY))
     low = [np.full(len(bounds.end), np.iinfo(np.int64).min), bounds.validation, bounds.test][part][user]
     high = [bounds.validation, bounds.test, bounds.end][part][user]
     points = Points(user, time, np.minimum(until, high), (until <= high) | (part > 0))
