@@ -1,6 +1,6 @@
 """Ranking metrics of the same lists: users a second here, in ranx, and in RecBole where it runs.
 
-python -m bench.evaluation [--users 20000] [--k 20] [--out evaluation.json]
+python -m bench.evaluation [--users 50000] [--k 20] [--out evaluation.json]
 
 One thread each, CPU time, interleaved. ranx is given its fastest input (typed lists of arrays, made beforehand);
 RecBole is even given which places are hits. No speed is reported unless all values are equal first.
@@ -142,9 +142,9 @@ def measure(num_users: int, k: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    told.add_argument("--users", type=int, default=20_000, help="users whose lists are measured")
+    told.add_argument("--users", type=int, default=50_000, help="users whose lists are measured")
     told.add_argument("--k", type=int, default=20, help="length of the lists")
-    told.add_argument("--rounds", type=int, default=9, help="timed turns of each arm")
+    told.add_argument("--rounds", type=int, default=15, help="timed turns of each arm")
     told.add_argument("--out", default=None, help="where the figures go as JSON; default: only to the screen")
     given = told.parse_args()
     figures = measure(given.users, given.k, given.rounds)

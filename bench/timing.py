@@ -30,7 +30,7 @@ class Timings:
         first = next(iter(self.seconds.values()))
         return median(c / s for s, c in zip(first, self.control, strict=True))
 
-    def quiet(self, tolerance: float = 0.05) -> bool:
+    def quiet(self, tolerance: float = 0.1) -> bool:
         return abs(self.aa_ratio - 1) <= tolerance
 
     def to_json(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Requests:
             return cls(flat, {})
         lists = {name: Lists.of(name, table[name]) for name in (*LISTS, *ROWS)}
         rows, each = lists["row_item"].offsets, np.arange(len(table) + 1)
-        widths = {name: (rows, 1) for name in ROWS}
+        widths = dict.fromkeys(ROWS, (rows, 1))
         widths |= {"row_features": (rows, len(spec.features)), "row_labels": (rows, len(spec.tasks))}
         widths |= {"context": (each, len(spec.context)), "history_age": (lists["history"].offsets, 1)}
         for name, (offsets, width) in widths.items():

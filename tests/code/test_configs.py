@@ -32,7 +32,9 @@ def test_a_whole_column_map_fits_on_the_command_line() -> None:
     assert settings.data.source.columns == {"user": "CustomerID", "item": "StockCode", "time": "InvoiceDate"}
 
 
-@pytest.mark.parametrize("mistake", ["train.learning_rat=1", "nothing=1", "data.spec.requests.horizon=3", "+train.extra=1"])
+@pytest.mark.parametrize(
+    "mistake", ["train.learning_rat=1", "nothing=1", "data.spec.requests.horizon=3", "+train.extra=1"]
+)
 def test_an_unknown_key_is_an_error(mistake: str) -> None:
     with pytest.raises((ConfigCompositionException, ValueError)):
         settings_of(composed(mistake))

@@ -69,7 +69,7 @@ def test_hashes_are_the_same_on_every_machine_and_spread_evenly() -> None:
     hashed = stable_hash(names, 64, salt=3)
     assert hashed.dtype == np.int64
     assert hashed[:50].tolist() == [xxhash.xxh3_64(name.encode(), seed=3).intdigest() % 64 for name in names[:50]]
-    assert stable_hash(["apple", "é", ""], 1_000_003, salt=0).tolist() == [870_111, 0, 0][:0] or True
+    assert stable_hash(["apple", "é", ""], 1_000_003, salt=0).tolist() == [916_439, 887_775, 778_394]
     assert np.array_equal(hashed, stable_hash(pa.array(names), 64, salt=3))
     counts = np.bincount(hashed, minlength=64)
     chi2 = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
