@@ -127,38 +127,3 @@ def _jagged(pieces: Sequence[Piece], name: str) -> Jagged:
 def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     """One copy, converted on the way."""
     return np.concatenate(arrays, dtype=dtype, casting="same_kind") if arrays else np.zeros(0, dtype)
-
-
-def reordered(table: pa.Table, order: np.ndarray) -> pa.Table:
-    """table.take(order), several times as fast for columns of lists: those of equal lengths share their places."""
-    table = table.combine_chunks()
-    known = [(np.arange(len(table) + 1), order)]  # (offsets, places of the values in the new order)
-    columns = []
-    for name in table.column_names:
-        held = table[name]
-        if not pa.types.is_list(held.type) or not len(table):
-            columns.append(held.take(pa.array(order)))
-            continue
-        lists = Lists.of(name, held)
-        columns.append(_reordered(lists, order, known))
-    return pa.table(columns, schema=table.schema)
-
-
-def _reordered(lists: Lists, order: np.ndarray, known: list[tuple[np.ndarray, np.ndarray]]) -> pa.ListArray:
-    lengths = np.diff(lists.offsets)[order]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    width, places = _places(lists.offsets, known)
-    if places is None:
-        width, places = 1, np.repeat(lists.offsets[:-1][order] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        known.append((lists.offsets, places))
-    values = lists.values if width == 1 else lists.values.reshape(-1, width)
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values.take(places, axis=0).ravel()))
-
-
-def _places(offsets: np.ndarray, known: list[tuple[np.ndarray, np.ndarray]]) -> tuple[int, np.ndarray | None]:
-    """The places of lists that are `width` times as long as known ones."""
-    for others, places in known:
-        width = int(offsets[-1] // max(others[-1], 1))
-        if width and np.array_equal(others * width, offsets):
-            return width, places
-    return 0, None

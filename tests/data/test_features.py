@@ -1,93 +1,143 @@
-"""Features and histories against a slow loop that sees nothing but events strictly before the moment."""
-
 from __future__ import annotations
+
+import time as clock
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.features import LONG, MIDDLE, SHORT, Events, FeatureStore
+from recsys.data.features import LOG_YEAR, Events, FeatureStore
 from recsys.data.spec import DAY
-from recsys.data.timeline import Timeline
 
-ITEMS, USERS = 7, 5
-CATEGORIES = {"aisle": np.array([0, 1, 2, 2, 3, 3, 3])}
-rows = st.lists(
-    st.tuples(st.integers(2, USERS - 1), st.integers(2, ITEMS - 1), st.integers(0, 400)), min_size=1, max_size=60
-)
-
-
-def store_of(held: list[tuple[int, int, int]]) -> FeatureStore:
-    user, item, time = (np.array(column, dtype=np.int64) for column in zip(*held, strict=True))
-    return FeatureStore(Events(user, item, time * (DAY // 4)), CATEGORIES, ITEMS)
+USERS, ITEMS = 4, 8
+KINDS = np.array([0, 1, 2, 3, 2, 3, 2, 3])
+# a coarse grid of moments makes ties, and meets the edges of the windows exactly
+moments = st.integers(0, 30).map(lambda step: 1_000_000_000 + step * 7 * DAY // 2)
+lines = st.tuples(st.integers(2, USERS - 1), st.integers(2, ITEMS - 1), moments)
 
 
-@settings(max_examples=60, deadline=None)
-@given(rows, st.integers(0, 420))
-def test_counts_and_last_times_are_those_of_a_loop(held: list[tuple[int, int, int]], moment: int) -> None:
-    keys = np.array([user for user, _, _ in held])
-    times = np.array([time for _, _, time in held])
-    line = Timeline(keys, times)
-    asked = np.arange(USERS + 2)
-    when = np.full(len(asked), moment)
-    for window in (None, 30):
-        low = -1 if window is None else moment - window
-        slow = [sum(k == a and max(low, 0) <= t < moment for k, t in zip(keys, times, strict=True)) for a in asked]
-        assert line.count_before(asked, when, window).tolist() == slow
-    slow_last = [max((t for k, t in zip(keys, times, strict=True) if k == a and t < moment), default=-1) for a in asked]
-    assert line.last_before(asked, when).tolist() == slow_last
+def store_of(events: list[tuple[int, int, int]]) -> FeatureStore:
+    user, item, time = np.array(events, np.int64).reshape(-1, 3).T
+    return FeatureStore(Events(user, item, time), {"kind": KINDS}, ITEMS)
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows, st.integers(0, 420))
-def test_features_are_those_of_a_loop(held: list[tuple[int, int, int]], quarter: int) -> None:
-    moment = quarter * (DAY // 4)
-    past = [(user, item, time * (DAY // 4)) for user, item, time in held if time * (DAY // 4) < moment]
-    store = store_of(held)
-    user, item = (grid.ravel() for grid in np.meshgrid(np.arange(2, USERS), np.arange(2, ITEMS), indexing="ij"))
-    found = store.compute(user, item, np.full(len(user), moment))
-    assert np.isfinite(found).all()
-    column = {name: found[:, place] for place, name in enumerate(store.names)}
-    for row, (u, i) in enumerate(zip(user.tolist(), item.tolist(), strict=True)):
-        own = sorted(t for a, b, t in past if (a, b) == (u, i))
-        sold = [t for _, b, t in past if b == i]
-        assert column["pair_count"][row] == pytest.approx(np.log1p(len(own)))
-        assert column["pair_count_28d"][row] == pytest.approx(np.log1p(sum(t >= moment - MIDDLE for t in own)))
-        assert column["pair_never"][row] == (not own)
-        age = (moment - own[-1]) / DAY if own else 0
-        assert column["pair_recency"][row] == pytest.approx(np.log1p(age) / np.log1p(365), abs=1e-6)
-        gap = (own[-1] - own[0]) / DAY / (len(own) - 1) if len(own) > 1 else 0
-        assert column["pair_gap"][row] == pytest.approx(np.log1p(gap) / np.log1p(365), abs=1e-6)
-        assert column["item_count_7d"][row] == pytest.approx(np.log1p(sum(t >= moment - SHORT for t in sold)) / 3)
-        mine = [CATEGORIES["aisle"][b] for a, b, t in past if a == u and t >= moment - LONG]
-        alike = sum(c == CATEGORIES["aisle"][i] for c in mine)
-        assert column["affinity_aisle_count"][row] == pytest.approx(np.log1p(alike) / 3, abs=1e-6)
-        assert column["affinity_aisle_share"][row] == pytest.approx(alike / max(len(mine), 1), abs=1e-6)
+def slow(events: list[tuple[int, int, int]], user: int, item: int, now: int) -> list[float]:
+    """The features by their definitions, from a list of the events before now."""
+    past = sorted((t, u, i) for u, i, t in events if t < now)
+    pair = [t for t, u, i in past if (u, i) == (user, item)]
+    sold = [t for t, u, i in past if i == item]
+    visits = [t for t, u, i in past if u == user]
+    kind = [t for t, u, i in past if u == user and KINDS[i] == KINDS[item]]
+
+    def within(times: list[int], days: int) -> int:
+        return sum(t >= now - days * DAY for t in times)
+
+    age = (now - pair[-1]) / DAY if pair else 0.0
+    gap = (pair[-1] - pair[0]) / DAY / (len(pair) - 1) if len(pair) > 1 else 0.0
+    due = min(age / max(gap, 0.5), 4) / 2 if gap > 0 else 0.0
+    buyers = Counter(u for t, u, i in past if i == item)
+    repeats = sum(count - 1 for count in buyers.values())
+    return [
+        *np.log1p([len(pair), within(pair, 28), within(pair, 91)]),
+        np.log1p(age) / LOG_YEAR, float(not pair), np.log1p(gap) / LOG_YEAR, due,
+        *np.log1p([within(sold, 7), within(sold, 28), within(sold, 91)]) / 3,
+        np.log((within(sold, 7) + 1) / (within(sold, 28) / 4 + 1)),
+        (repeats + 3.0) / (len(sold) + 10.0),
+        np.log1p(within(visits, 28)) / 3,
+        np.log1p((now - visits[-1]) / DAY) / LOG_YEAR if visits else 1.0,
+        np.log1p(within(kind, 91)) / 3,
+        within(kind, 91) / max(within(visits, 91), 1),
+    ]  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
-@given(rows, rows, st.integers(1, 420))
-def test_the_future_changes_nothing(
-    held: list[tuple[int, int, int]], more: list[tuple[int, int, int]], quarter: int
+@given(events=st.lists(lines, max_size=40), asked=st.lists(lines, min_size=1, max_size=8))
+@settings(max_examples=120, deadline=None)
+def test_features_equal_their_definitions_on_what_lies_strictly_before(
+    events: list[tuple[int, int, int]], asked: list[tuple[int, int, int]]
 ) -> None:
-    past = [row for row in held if row[2] < quarter] or [(2, 2, 0)]
-    future = [(user, item, quarter + time) for user, item, time in more]
-    moment = quarter * (DAY // 4)
-    alone, both = store_of(past), store_of(past + future)
-    user, item = (grid.ravel() for grid in np.meshgrid(np.arange(2, USERS), np.arange(2, ITEMS), indexing="ij"))
-    when = np.full(len(user), moment)
-    np.testing.assert_array_equal(alone.compute(user, item, when), both.compute(user, item, when))
-    users, moments = np.arange(2, USERS), np.full(USERS - 2, moment)
-    for a, b in zip(alone.history(users, moments, 5), both.history(users, moments, 5), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for u in users:
-        np.testing.assert_array_equal(alone.seen(int(u), moment), both.seen(int(u), moment))
+    held = store_of(events)
+    found = held.compute(*np.array(asked).T)
+    assert found.shape == (len(asked), len(held.names))
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, [slow(events, *row) for row in asked], rtol=1e-6, atol=1e-6)
 
 
-def test_histories_are_the_last_items_oldest_first() -> None:
-    store = store_of([(2, 3, 4), (2, 4, 8), (2, 5, 12), (3, 6, 8)])
-    items, ages, offsets = store.history(np.array([2, 3, 4]), np.array([12, 9, 9]) * (DAY // 4), 2)
-    assert items.tolist() == [3, 4, 6], "the event at the very moment of the request isn't part of its history"
-    assert offsets.tolist() == [0, 2, 3, 3]
-    assert ages.tolist() == [2.0, 1.0, 0.25]
+@given(events=st.lists(lines, max_size=40), later=st.lists(lines, max_size=20), row=lines)
+@settings(max_examples=120, deadline=None)
+def test_events_at_or_after_the_moment_change_nothing_to_the_bit(
+    events: list[tuple[int, int, int]], later: list[tuple[int, int, int]], row: tuple[int, int, int]
+) -> None:
+    now = row[2]
+    past = [event for event in events if event[2] < now]
+    future = [event for event in later if event[2] >= now]
+    few, many = store_of(past), store_of(past + future)
+    asked = np.array([row, row]).T
+    assert np.array_equal(few.compute(*asked), many.compute(*asked))
+    for one, other in zip(few.history(asked[0], asked[2], 5), many.history(asked[0], asked[2], 5), strict=True):
+        assert np.array_equal(one, other)
+    assert np.array_equal(few.seen(row[0], now), many.seen(row[0], now))
+    assert np.array_equal(few.popular(now, 5, window_days=28), many.popular(now, 5, window_days=28))
+
+
+@given(events=st.lists(lines, max_size=40), asked=st.lists(lines, min_size=1, max_size=6), limit=st.integers(1, 6))
+@settings(max_examples=100, deadline=None)
+def test_histories_are_the_last_items_before_oldest_first(
+    events: list[tuple[int, int, int]], asked: list[tuple[int, int, int]], limit: int
+) -> None:
+    user, _, time = np.array(asked).T
+    values, ages, offsets = store_of(events).history(user, time, limit)
+    for place, (who, _, now) in enumerate(asked):
+        past = sorted(((t, n, i) for n, (u, i, t) in enumerate(events) if u == who and t < now))[-limit:]
+        assert values[offsets[place] : offsets[place + 1]].tolist() == [i for _, _, i in past]
+        expected = [(now - t) / DAY for t, _, _ in past]
+        np.testing.assert_allclose(ages[offsets[place] : offsets[place + 1]], expected, rtol=1e-6)
+    assert (ages > 0).all()
+
+
+@given(events=st.lists(lines, max_size=40), user=st.integers(2, USERS - 1), now=moments, days=st.sampled_from([7, 28]))
+@settings(max_examples=100, deadline=None)
+def test_seen_and_popular_are_ordered_by_count(
+    events: list[tuple[int, int, int]], user: int, now: int, days: int
+) -> None:
+    past = [(u, i, t) for u, i, t in events if t < now]
+    own = Counter(i for u, i, _ in past if u == user)
+    last = {i: max((t, n) for n, (u, k, t) in enumerate(past) if (u, k) == (user, i)) for i in own}
+    expected = sorted(own, key=lambda item: (own[item], last[item]), reverse=True)
+    assert store_of(events).seen(user, now).tolist() == expected
+    recent = Counter(i for _, i, t in past if t >= now - days * DAY) or Counter(i for _, i, _ in past)
+    popular = sorted(recent, key=lambda item: (-recent[item], item))[:3]
+    assert store_of(events).popular(now, 3, window_days=days).tolist() == popular
+
+
+def test_no_rows_give_no_features_and_strangers_have_no_past() -> None:
+    held = store_of([(2, 2, 1_000_000_000)])
+    none = np.zeros(0, np.int64)
+    assert held.compute(none, none, none).shape == (0, len(held.names))
+    features = dict(
+        zip(held.names, held.compute(np.array([1]), np.array([1]), np.array([2_000_000_000]))[0], strict=True)
+    )
+    assert features["pair_never"] == features["user_recency"] == 1
+    assert features["pair_count"] == features["item_count_91d"] == 0
+
+
+@pytest.mark.parametrize("rows", [500])
+def test_one_users_rows_cost_no_look_at_all_events(rows: int) -> None:
+    random = np.random.default_rng(0)
+
+    def seconds(size: int) -> float:
+        time = 1_000_000_000 + np.sort(random.integers(0, 300 * DAY, size))
+        events = Events(random.integers(2, size // 100, size), random.integers(2, 5000, size), time)
+        held = FeatureStore(events, {"kind": np.arange(5000) % 30}, 5000)
+        asked = (np.full(rows, 5), random.integers(2, 5000, rows), np.full(rows, time[-1]))
+        held.compute(*asked)
+        spent = []
+        for _ in range(15):
+            start = clock.process_time()
+            held.compute(*asked)
+            spent.append(clock.process_time() - start)
+        return min(spent)
+
+    assert seconds(400_000) < 5 * seconds(10_000)
