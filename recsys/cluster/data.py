@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +32,8 @@ def _stream(tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
         _read, batch_format="pyarrow", batch_size=None, num_cpus=READ_CPUS
     )
     for held in windows.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=2):
-        assert isinstance(held, pa.Table)
-        yield pa.ipc.open_stream(held.column("window")[0].as_py()).read_all()
+        window = cast(pa.Table, held).column("window")[0]
+        yield pa.ipc.open_stream(window.as_py()).read_all()
 
 
 def _read(block: pa.Table) -> pa.Table:

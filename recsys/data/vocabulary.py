@@ -53,11 +53,9 @@ class Vocabulary:
         return (pc.fill_null(found, UNKNOWN - FIRST).to_numpy(zero_copy_only=False) + FIRST).astype(np.int32)
 
     def decode(self, indices: np.ndarray) -> list[str | None]:
-        held = (
-            self.values.take(pa.array(np.maximum(indices - FIRST, 0))).to_pylist()
-            if len(self.values)
-            else [None] * len(indices)
-        )
+        if not len(self.values):
+            return [None] * len(indices)
+        held = self.values.take(pa.array(np.maximum(indices - FIRST, 0))).to_pylist()
         return [value if index >= FIRST else None for value, index in zip(held, indices, strict=True)]
 
     def table(self) -> pa.Table:

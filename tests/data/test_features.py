@@ -4,7 +4,6 @@ import time as clock
 from collections import Counter
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -123,8 +122,8 @@ def test_no_rows_give_no_features_and_strangers_have_no_past() -> None:
     assert features["pair_count"] == features["item_count_91d"] == 0
 
 
-@pytest.mark.parametrize("rows", [500])
-def test_one_users_rows_cost_no_look_at_all_events(rows: int) -> None:
+def test_one_users_rows_cost_no_look_at_all_events() -> None:
+    rows = 500
     random = np.random.default_rng(0)
 
     def seconds(size: int) -> float:
