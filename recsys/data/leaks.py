@@ -82,8 +82,8 @@ def check_leaks(folder: Path, world: World) -> list[str]:
             check_windows(log, world)
             check_ages(log)
             check_past(log, world)
-            check_labels(log, world)
             check_places(log, world)
+            check_labels(log, world)
             check_ids(log, world, folder)
         passed.append(f"{name}: {CHECKS}")
     check_events(folder, world)
@@ -117,8 +117,8 @@ def check_ages(log: Written) -> None:
     wrong = ~(ages > 0)
     if wrong.any():
         raise LeakError(
-            f"{log.name}: {log.first_wrong(wrong, request)} has history events that aren't older than itself: histories "
-            "must end strictly before the request"
+            f"{log.name}: {int(wrong.sum())} history events aren't older than their request, first in "
+            f"{log.first_wrong(wrong, request)}: histories must end strictly before the request"
         )
 
 
@@ -128,19 +128,19 @@ def check_past(log: Written, world: World) -> None:
     probes = int(np.clip(PROBED_EVENTS // max(len(world.store.users.times), 1), *PROBES))
     for moment in np.unique(distinct[np.linspace(0, len(distinct) - 1, probes).astype(int)]):
         past, places = _store_before(world, int(moment)), np.flatnonzero(log.time == moment)
-        told = f"{log.name}: %s of request {places[0]} change when events from {moment} on are taken away: "
-        told += "they are computed from the future"
+        told = f"{log.name}: %s of request {places[0]} changes when events from {moment} on are taken away: "
+        told += "it is computed from the future"
         items, ages, _ = past.history(log.user[places], log.time[places], world.spec.max_history)
         for column, again in (("history", items), ("history_age", ages)):
             if not np.array_equal(log.columns[column].take(pa.array(places)).flatten().to_numpy(), again):
-                raise LeakError(told % "histories")
+                raise LeakError(told % "the history")
         rows = log.columns["row_item"].take(pa.array(places))
         held = log.columns["row_features"].take(pa.array(places)).flatten().to_numpy()
         request = np.repeat(places, np.diff(rows.offsets.to_numpy()))
         again = past.compute(log.user[request], rows.flatten().to_numpy(), log.time[request])
         wrong = (again != held.reshape(again.shape)).any(0)
         if wrong.any():
-            raise LeakError(told % f"features {[world.store.names[place] for place in np.flatnonzero(wrong)]}")
+            raise LeakError(told % f"feature {world.store.names[int(np.flatnonzero(wrong)[0])]!r}")
 
 
 def check_labels(log: Written, world: World) -> None:
@@ -185,7 +185,7 @@ def check_places(log: Written, world: World) -> None:
         for what, distance in distances.items():
             if abs(distance) > BOUND:
                 raise LeakError(
-                    f"{log.name}: the {what} tells the label {name!r} ({distance:.1f} standard errors): rows and requests "
+                    f"{log.name}: the {what} tells its label {name!r} ({distance:.1f} standard errors): rows and requests "
                     "must be shuffled before they are written"
                 )
 
@@ -217,6 +217,11 @@ def check_ids(log: Written, world: World, folder: Path) -> None:
 def check_events(folder: Path, world: World) -> None:
     """Every event stands in the split of its time, and no (user, item, time) stands in two."""
     table = pq.read_table(folder / "events.parquet", columns=["user", "item", "time", "split"])
+    distinct = table.group_by(["user", "item", "time"]).aggregate([("split", "count_distinct")])
+    twice = distinct.filter(pc.greater(distinct["split_count_distinct"], 1))
+    if len(twice):
+        row = twice.slice(0, 1).to_pylist()[0]
+        raise LeakError(f"events: {row} stands in two splits (and {len(twice) - 1} more): remove the duplicates")
     user, time, split = (table[name].to_numpy() for name in ("user", "time", "split"))
     wrong = np.flatnonzero(world.boundaries.part(user, time) != split)
     if len(wrong):
@@ -224,11 +229,6 @@ def check_events(folder: Path, world: World) -> None:
         raise LeakError(
             f"events: {row} stands in a split of another time (and {len(wrong) - 1} more): prepare the data again"
         )
-    distinct = table.group_by(["user", "item", "time"]).aggregate([("split", "count_distinct")])
-    twice = distinct.filter(pc.greater(distinct["split_count_distinct"], 1))
-    if len(twice):
-        row = twice.slice(0, 1).to_pylist()[0]
-        raise LeakError(f"events: {row} stands in two splits (and {len(twice) - 1} more): remove the duplicates")
 
 
 def _store_before(world: World, time: int) -> FeatureStore:

@@ -29,10 +29,10 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     values, ids = scores.topk(min(width + 1, num_items), dim=1)
     require(not bool(values.isnan().any()), "a scorer gave NaN; scores must be numbers, -inf for what can't be offered")
     # topk cuts anywhere through equal scores: where the cut falls among them, the lowest indices are taken instead
-    cut = values[:, -1] == values[:, width - 1] if width < num_items else torch.zeros(len(scores), dtype=torch.bool)
-    rows = (cut & (values[:, width - 1] > -torch.inf)).nonzero()[:, 0]
+    cut = (values[:, -1] == values[:, width - 1]) & (values[:, -1] > -torch.inf)
+    rows = cut.nonzero()[:, 0]
     values, ids = values[:, :width], ids[:, :width]
-    if len(rows):
+    if width < num_items and len(rows):
         ids[rows] = _lowest_indices(scores[rows], values[rows])
     ids = ids.sort(dim=1).values
     values, order = scores.gather(1, ids).sort(dim=1, descending=True, stable=True)
@@ -144,6 +144,6 @@ def tied_ranks(scores: Tensor, targets: Jagged) -> TiedRanks:
     ordered = scores.sort(dim=1).values
     target, mask = targets.padded()
     wanted = scores.gather(1, target.to(scores.device)).contiguous()
-    stop = torch.searchsorted(ordered, wanted, right=True)
-    start = torch.searchsorted(ordered, wanted)
+    stop = torch.searchsorted(ordered, wanted, right=True).cpu()
+    start = torch.searchsorted(ordered, wanted).cpu()
     return TiedRanks((scores.shape[1] - stop)[mask], (stop - start - 1)[mask], targets.row, len(targets))

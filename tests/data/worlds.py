@@ -97,16 +97,17 @@ class Shop:
 
     def _shown(self, events: pa.Table) -> pa.Table:
         random = rng(self.seed, "shown")
-        user, item, time = (events[name].to_numpy() for name in ("user", "item", "time"))
-        week = START + (time - START) // WEEK * WEEK
-        rows = []
-        for who, when in sorted(set(zip(user.tolist(), week.tolist(), strict=True))):
-            bought = set(item[(user == who) & (week == when)].tolist())
-            offered = set(random.choice(np.unique(item), 10).tolist()) | set(sorted(bought)[:2])
+        user, item, time = (events[name].to_pylist() for name in ("user", "item", "time"))
+        bought: dict[tuple[str, int], set[str]] = {}
+        for who, what, when in zip(user, item, time, strict=True):
+            bought.setdefault((who, START + (when - START) // WEEK * WEEK), set()).add(what)
+        every, rows = sorted(set(item)), []
+        for (who, week), basket in sorted(bought.items()):
+            offered = {every[place] for place in random.integers(0, len(every), 10)} | set(sorted(basket)[:2])
             for held in sorted(offered):
-                if held in bought or random.random() < 0.5:
-                    keep = 1.0 if held in bought else 0.5
-                    rows.append((who, held, when, "shelf", str(random.integers(0, 3)), float(held in bought), keep))
+                if held in basket or random.random() < 0.5:
+                    keep = 1.0 if held in basket else 0.5
+                    rows.append((who, held, week, "shelf", str(random.integers(0, 3)), float(held in basket), keep))
         names = ("user", "item", "time", "surface", "position", "taken", "keep")
         return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
