@@ -108,11 +108,12 @@ def webster(lengths: np.ndarray, seats: int) -> np.ndarray:
     if seats >= total:
         return lengths.copy()
     taken = (2 * seats * lengths + total) // (2 * total)
-    size = np.maximum(lengths, 1)
-    for _ in range(seats - int(taken.sum())):
-        following = np.where(taken < lengths, (2 * taken + 1) / size, np.inf)
-        taken[np.argmin(following)] += 1
-    for _ in range(int(taken.sum()) - seats):
-        last = np.where(taken > 0, (2 * taken - 1) / size, -np.inf)
-        taken[len(taken) - 1 - np.argmax(last[::-1])] -= 1
-    return taken
+    excess = int(taken.sum()) - seats  # fewer than there are lanes
+    near = np.arange(1, abs(excess) + 1)
+    row = taken[:, None] - near if excess > 0 else taken[:, None] + near - 1  # [lanes, |excess|], on the way back or on
+    place = (2 * row + 1) / np.maximum(lengths, 1)[:, None]
+    place[row < 0], place[row >= lengths[:, None]] = -np.inf, np.inf
+    lane = np.broadcast_to(np.arange(len(lengths))[:, None], row.shape).ravel()
+    order = np.lexsort((lane, place.ravel()))
+    moved = np.bincount(lane[order[-excess:] if excess > 0 else order[:-excess]], minlength=len(lengths))
+    return taken - moved if excess > 0 else taken + moved

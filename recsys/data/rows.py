@@ -23,14 +23,14 @@ ROWS = ("row_item", "row_surface", "row_position", "row_features", "row_labels",
 class Lists:
     """A list column: row i is values[offsets[i]:offsets[i + 1]]."""
 
-    offsets: np.ndarray  # [n + 1] int64
+    offsets: np.ndarray  # [n + 1]
     values: np.ndarray
 
     @classmethod
     def of(cls, name: str, column: pa.ChunkedArray) -> Lists:
         """A view of a column of one chunk, sliced or not. Raises ValueError when it holds a null."""
         array = column.chunk(0)
-        offsets = array.offsets.to_numpy().astype(np.int64)
+        offsets = array.offsets.to_numpy()
         values = array.values.slice(offsets[0], offsets[-1] - offsets[0])
         require(
             array.null_count + values.null_count == 0, f"request column {name!r} holds nulls: write empty lists or NaN"
@@ -118,12 +118,42 @@ def _values(pieces: Sequence[Piece], name: str, dtype: type) -> Tensor:
 
 
 def _jagged(pieces: Sequence[Piece], name: str) -> Jagged:
-    held = [piece.window.lists[name].offsets[piece.start : piece.stop + 1] for piece in pieces]
-    lengths = _joined([np.diff(offsets) for offsets in held], np.int64)
-    offsets = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
-    return Jagged(_values(pieces, name, np.int64), offsets)
+    """Offsets of the pieces, each moved to where the one before ended."""
+    offsets, end = [np.zeros(1, np.int64)], 0
+    for piece in pieces:
+        held = piece.window.lists[name].offsets[piece.start : piece.stop + 1]
+        offsets.append(held[1:] + (end - held[0]))
+        end += held[-1] - held[0]
+    return Jagged(_values(pieces, name, np.int64), torch.from_numpy(_joined(offsets, np.int64)))
 
 
 def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     """One copy, converted on the way."""
     return np.concatenate(arrays, dtype=dtype, casting="same_kind") if arrays else np.zeros(0, dtype)
+
+
+def reordered(table: pa.Table, order: np.ndarray) -> pa.Table:
+    """table.take(order), faster for columns of lists: those of equal or proportional lengths share their places."""
+    table = table.combine_chunks()
+    known = [(np.arange(len(table) + 1), order)]  # (offsets, places of the values in the new order)
+    columns = []
+    for name in table.column_names:
+        if pa.types.is_list(table[name].type) and len(table):
+            columns.append(_reordered(Lists.of(name, table[name]), order, known))
+        else:
+            columns.append(table[name].take(pa.array(order)))
+    return pa.table(columns, schema=table.schema)
+
+
+def _reordered(lists: Lists, order: np.ndarray, known: list[tuple[np.ndarray, np.ndarray]]) -> pa.ListArray:
+    lengths = np.diff(lists.offsets)[order]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    for others, places in known:
+        width = int(lists.offsets[-1] // max(others[-1], 1))
+        if width and np.array_equal(others * width, lists.offsets):
+            break
+    else:
+        width, places = 1, np.repeat(lists.offsets[:-1][order] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        known.append((lists.offsets, places))
+    values = lists.values if width == 1 else lists.values.reshape(-1, width)
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values.take(places, axis=0).ravel()))
