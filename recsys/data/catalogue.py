@@ -15,6 +15,9 @@ from torch import Tensor
 
 from recsys.data.spec import FIRST, DatasetSpec
 from recsys.data.vocabulary import stable_hash
+from recsys.value import require
+
+NEVER = -30.0  # finite, so that it can be subtracted, and as good as impossible
 
 
 class _Columns:
@@ -40,20 +43,26 @@ class Catalogue(_Columns):
     categorical: Tensor  # [V, C] int64
     numeric: Tensor  # [V, F] float32
     text: Tensor  # [V, E] float16
-    log_p: Tensor  # [V] float32, log of the smoothed share of train events; padding and unknown never offered
+    log_p: Tensor  # [V] float32, log of (train events + 1) / (all train events + items); NEVER for padding and unknown
 
     @classmethod
     def load(cls, dataset: Path, spec: DatasetSpec, id_buckets: int, num_hashes: int = 2) -> Catalogue:
-        table = pq.read_table(dataset / "items.parquet")
+        """From a prepared dataset. Raises ValueError when its tables aren't what its specification says."""
+        table = _table(dataset / "items.parquet", spec.num_items)
         count = table["train_count"].to_numpy().astype(np.float64)
         log_p = np.log((count + 1) / (count[FIRST:] + 1).sum()) if len(count) > FIRST else np.zeros(len(count))
-        log_p[:FIRST] = -30.0
+        log_p[:FIRST] = NEVER
         text = np.load(dataset / "text_vectors.npy") if spec.text_dim else np.zeros((len(table), 0), np.float16)
+        fits = text.shape == (spec.num_items, spec.text_dim)
+        require(
+            fits,
+            f"{dataset}/text_vectors.npy has shape {text.shape}, not {(spec.num_items, spec.text_dim)}: prepare again",
+        )
         return cls(
             id_hash=_known(_hashes(table["item_id"], id_buckets, num_hashes), count),
             categorical=_stack(table, list(spec.item_categorical), torch.int64),
             numeric=_stack(table, spec.item_numeric, torch.float32),
-            text=torch.from_numpy(text),
+            text=torch.from_numpy(text.astype(np.float16, copy=False)),
             log_p=torch.from_numpy(log_p).float(),
         )
 
@@ -68,7 +77,8 @@ class UserTable(_Columns):
 
     @classmethod
     def load(cls, dataset: Path, spec: DatasetSpec, id_buckets: int) -> UserTable:
-        table = pq.read_table(dataset / "users.parquet")
+        """From a prepared dataset; `id_buckets` 0 gives no hashes. Raises ValueError as Catalogue.load does."""
+        table = _table(dataset / "users.parquet", spec.num_users)
         hashed = _hashes(table["user_id"], id_buckets, 1)[:, 0] if id_buckets else torch.zeros(len(table)).long()
         hashed[: min(FIRST, len(hashed))] = 0
         return cls(
@@ -78,10 +88,15 @@ class UserTable(_Columns):
         )
 
 
+def _table(path: Path, rows: int) -> pa.Table:
+    table = pq.read_table(path)
+    require(len(table) == rows, f"{path} has {len(table)} rows and the dataset's specification {rows}: prepare again")
+    return table
+
+
 def _hashes(ids: pa.ChunkedArray, buckets: int, num_hashes: int) -> Tensor:
     """[V, num_hashes] in [1, buckets); padding, the first row, hashes to 0."""
-    if buckets < 2:
-        raise ValueError(f"id_buckets must be at least 2, got {buckets}")
+    require(buckets >= 2, f"id_buckets must be at least 2, got {buckets}: one is padding's")
     strings = [text or "" for text in ids.to_pylist()]
     hashed = np.stack([stable_hash(strings, buckets - 1, salt) + 1 for salt in range(num_hashes)], axis=1)
     hashed[0] = 0

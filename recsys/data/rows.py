@@ -122,8 +122,8 @@ def _jagged(pieces: Sequence[Piece], name: str) -> Jagged:
     offsets, end = [np.zeros(1, np.int64)], 0
     for piece in pieces:
         held = piece.window.lists[name].offsets[piece.start : piece.stop + 1]
-        offsets.append(held[1:] + (end - held[0]))
-        end += held[-1] - held[0]
+        offsets.append(np.add(held[1:], end - int(held[0]), dtype=np.int64))
+        end += int(held[-1]) - int(held[0])
     return Jagged(_values(pieces, name, np.int64), torch.from_numpy(_joined(offsets, np.int64)))
 
 
@@ -148,12 +148,18 @@ def reordered(table: pa.Table, order: np.ndarray) -> pa.Table:
 def _reordered(lists: Lists, order: np.ndarray, known: list[tuple[np.ndarray, np.ndarray]]) -> pa.ListArray:
     lengths = np.diff(lists.offsets)[order]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    for others, places in known:
-        width = int(lists.offsets[-1] // max(others[-1], 1))
-        if width and np.array_equal(others * width, lists.offsets):
-            break
-    else:
-        width, places = 1, np.repeat(lists.offsets[:-1][order] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    width, places = _shared(lists.offsets, known)
+    if places is None:
+        places = np.repeat(lists.offsets[:-1][order] - offsets[:-1], lengths) + np.arange(offsets[-1])
         known.append((lists.offsets, places))
     values = lists.values if width == 1 else lists.values.reshape(-1, width)
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values.take(places, axis=0).ravel()))
+
+
+def _shared(offsets: np.ndarray, known: list[tuple[np.ndarray, np.ndarray]]) -> tuple[int, np.ndarray | None]:
+    """The places of lists that are `width` times as long as known ones; none when there are no such lists."""
+    for others, places in known:
+        width = int(offsets[-1] // max(others[-1], 1))
+        if width and np.array_equal(others * width, offsets):
+            return width, places
+    return 1, None

@@ -61,7 +61,7 @@ def task_facts(rows: ScoredRows, spec: DatasetSpec, bootstrap: Bootstrap) -> dic
         if task.kind != "binary" or len(np.unique(labels)) < 2:
             continue
         scores = [rows.scores[known, place], *(rows.features[known, column] for column in places.values())]
-        found = auc_intervals(labels, np.stack(scores, 1), rows.user[known], bootstrap)
+        found = auc_intervals(labels, np.stack(scores, 1), rows.user[known], bootstrap, rows.weight[known])
         bins = reliability(labels, rows.scores[known, place], rows.weight[known])
         facts[task.name] = {
             "auc": {name: estimate(held) for name, held in zip(["model", *places], found, strict=True)},

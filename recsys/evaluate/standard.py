@@ -17,8 +17,12 @@ from recsys.evaluate.tune import tune
 GRIDS: Mapping[str, Sequence[Baseline]] = {
     "popular": (Popular(window_days=28.0, count="users"), Popular(window_days=91.0, count="users"), Popular()),
     "own_frequency": (OwnFrequency(half_life_days=90.0), OwnFrequency(half_life_days=180.0), OwnFrequency()),
-    "item_item": (ItemItem(weight="log1p"), ItemItem(weight="binary"), ItemItem(weight="log1p", keep_self=True)),
-    "ease": (Ease(weight="log1p", ridge=300.0), Ease(weight="log1p", ridge=100.0), Ease(weight="binary", ridge=1000.0)),
+    "item_item": (
+        ItemItem(weight="count", neighbours=20, min_users=10, keep_self=True),
+        ItemItem(weight="log1p"),
+        ItemItem(weight="binary", min_users=10),
+    ),
+    "ease": (Ease(weight="log1p", ridge=300.0), Ease(weight="log1p", ridge=100.0), Ease(weight="log1p", ridge=1000.0)),
 }
 EVERYTHING, NEVER_BOUGHT = "recall@20", "recall@20[never_bought]"
 

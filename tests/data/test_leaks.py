@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_rows_in_an_order_that_tells_the_label(broken: Path, world: World) -> No
     offsets, tasks = column(broken, "train", "row_labels").offsets.to_numpy(), len(world.spec.tasks)
 
     def positives_first(labels: np.ndarray) -> np.ndarray:
-        for start, stop in zip(offsets[:-1], offsets[1:], strict=True):
+        for start, stop in pairwise(offsets):
             part = labels[start:stop].reshape(-1, tasks)
             part[:] = part[np.argsort(-np.nan_to_num(part[:, 0]), kind="stable")]
         return labels
@@ -248,8 +249,8 @@ def test_an_event_in_two_splits(broken: Path, world: World) -> None:
 
 def test_an_event_in_the_split_of_another_time(broken: Path, world: World) -> None:
     events = pq.read_table(broken / "events.parquet")
-    split = events["split"].to_numpy().copy()
-    split[np.flatnonzero(split == 2)[0]] = 0
+    split, time = events["split"].to_numpy().copy(), events["time"].to_numpy()
+    split[time == time[np.flatnonzero(split == 2)[0]]] = 0
     pq.write_table(
         events.set_column(events.column_names.index("split"), "split", pa.array(split)), broken / "events.parquet"
     )
