@@ -95,7 +95,7 @@ class Recommender(nn.Module):
         unique, places = torch.cat(wanted).unique(return_inverse=True)
         history, positives, rows, extras = places.split([part.shape[0] for part in wanted])
         hidden = self.items(catalogue.take(unique))  # [n, H]
-        state = self.users(hidden[history], batch, users.take(batch.user))  # [B, H]
+        state = self.users(hidden.index_select(0, history), batch, users.take(batch.user))  # [B, H]
         query, vectors = self.query(state), self.vectors(hidden)
         row = batch.rows.row  # [R] request of each ranking row
         score = self.retrieval.scores(query[row], vectors[rows])

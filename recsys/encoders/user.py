@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recsys.batch import Batch, Jagged
 from recsys.data.catalogue import UserTable
 from recsys.data.spec import DatasetSpec
-from recsys.encoders.item import Categories, embedding, mlp
+from recsys.encoders.item import Categories, Dropout, embedding, mlp
 from recsys.value import require, value
 
 NUM_AGES = 32  # age buckets, each 1.6 times the one before, from an hour on
@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.norm_attention, self.norm_feed = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.project, self.merge = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
         self.feed = mlp(hidden, 2 * hidden, hidden, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor, bias: Tensor) -> Tensor:
         B, L, H = states.shape

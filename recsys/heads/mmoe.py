@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from recsys.heads.towers import Experts, RankingInput, RankingRows, RankingShape, Towers, mixture
+from recsys.heads.towers import Experts, RankingInput, RankingRows, RankingShape, Towers, mixtures
 from recsys.value import require, value
 
 
@@ -39,5 +39,5 @@ class MMoEModule(nn.Module):
     def forward(self, rows: RankingRows) -> Tensor:
         seen = self.see(rows)
         experts = self.experts(seen)
-        mixtures = tuple(mixture(gate, experts) for gate in self.gates(seen).split(self.num, dim=1))
-        return self.towers(mixtures, rows.features)  # [R, T]
+        gates = self.gates(seen).unflatten(1, (-1, self.num))  # [R, T, E]
+        return self.towers(mixtures(gates, experts), rows.features)  # [R, T]

@@ -88,6 +88,11 @@ class Towers(nn.Module):
         return answers if self.wide is None else answers + self.wide(features)  # [R, T]
 
 
+def mixtures(gates: Tensor, experts: Tensor) -> tuple[Tensor, ...]:
+    """For each of the gates [R, T, E], the experts [R, E, dim] weighed by its softmax, [R, dim]."""
+    return (gates.softmax(2) @ experts).unbind(1)
+
+
 def mixture(gate: Tensor, experts: Tensor) -> Tensor:
-    """Experts [R, E, dim] weighed by the softmax of gate [R, E], [R, dim]."""
-    return (gate.softmax(1)[..., None] * experts).sum(1)  # many tiny products: slower as one batched product
+    """As above for a single gate [R, E], for which many tiny products are slower than their sum."""
+    return (gate.softmax(1)[..., None] * experts).sum(1)
