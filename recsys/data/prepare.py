@@ -59,6 +59,11 @@ class DataSpec:
     def __post_init__(self) -> None:
         require(callable(self.source), f"data.spec.source must be a reader, got {self.source!r}")
         require(self.lanes > 0, f"data.spec.lanes must be positive, got {self.lanes}")
+        require(
+            self.split.kind == "global_time" or self.requests.every == "visit",
+            f"with data.spec.split.kind={self.split.kind} a user's last visits are the requests: set "
+            f"data.spec.requests.every=visit, not {self.requests.every}",
+        )
 
 
 def dataset_fingerprint(spec: DataSpec) -> str:

@@ -16,34 +16,12 @@ from recsys import schema
 from recsys.data.parquet import ParquetTables
 from recsys.data.prepare import DataSpec, prepare
 from recsys.data.requests import RequestSpec
-
-COLUMNS = {"user": "CustomerID", "item": "StockCode", "time": "InvoiceDate"}
-ROWS = 3000
+from tests.data.invoices import COLUMNS, ROWS, write_invoices
 
 
 @pytest.fixture
 def invoices(tmp_path: Path) -> Path:
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "InvoiceNo": random.integers(536365, 540000, ROWS).astype(str),
-            "StockCode": [f"{n}A" for n in random.zipf(1.3, ROWS) % 150],
-            "Description": "a thing",
-            "Quantity": random.integers(1, 12, ROWS),
-            "InvoiceDate": pd.Timestamp("2010-12-01")
-            + pd.to_timedelta(np.sort(random.integers(0, 200 * 86400, ROWS)), "s"),
-            "UnitPrice": random.gamma(2, 2, ROWS),
-            "CustomerID": random.integers(17000, 17100, ROWS).astype(float),
-            "Country": "United Kingdom",
-        }
-    )
-    frame.loc[frame.index[::10], "CustomerID"] = np.nan
-    frame.loc[frame.index[5::100], "Quantity"] = -3
-    frame.loc[frame.index[7], "InvoiceDate"] = pd.NaT
-    frame.loc[frame.index[8], "InvoiceDate"] = pd.Timestamp("1907-01-01")
-    path = tmp_path / "invoices.parquet"
-    pd.concat([frame, frame.iloc[[21, 22]]]).to_parquet(path)
-    return path
+    return write_invoices(tmp_path / "invoices.parquet")
 
 
 def reasons(tables: object) -> dict[str, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.batch import Batch
-from recsys.data.plan import Plan
+from recsys.data.plan import WINDOW, Plan, RowGroup, Ticket
 from recsys.data.reader import BatchReader, read_all
+from recsys.data.rows import batch_of
 from recsys.data.spec import DatasetSpec
 from recsys.data.write import SCHEMA
+from tests.data.logs import request_rows, write_groups
+from tests.data.test_rows import assert_same, slowly
 from tests.model.worlds import dataset
+
+SPEC = dataset()
 
 
 def write(folder: Path, rows: int, group: int, spec: DatasetSpec) -> None:
@@ -74,6 +82,88 @@ def test_resuming_is_continuing(tmp_path_factory: pytest.TempPathFactory, step: 
     assert all(same(a, b) for a, b in zip(whole[step:], rest, strict=True))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 20), min_size=1, max_size=12),
+    st.tuples(st.integers(1, 5), st.integers(1, 30), st.integers(0, 9)),
+    st.data(),
+)
+def test_any_worker_of_any_number_resumes_anywhere_to_the_bit(
+    groups: list[int], knobs: tuple[int, int, int], data: st.DataObject
+) -> None:
+    """Uneven row groups, lanes without any, batches larger than the log: from memory, so that many are tried."""
+    lanes, size, epoch = knobs
+    world = data.draw(st.integers(1, lanes))
+    rank = data.draw(st.integers(0, world - 1))
+    table, starts = request_rows(sum(groups), SPEC, seed=len(groups)), np.concatenate([[0], np.cumsum(groups)])
+    plan = Plan(tuple(RowGroup("", place, rows) for place, rows in enumerate(groups)), lanes, size, 7, True)
+    asked: list[Ticket] = []
+
+    def fetch(tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
+        asked.extend(tickets)
+        for ticket in tickets:
+            window = pa.concat_tables([table.slice(starts[g.group], g.rows) for g in ticket.groups])
+            yield window.take(pa.array(np.random.default_rng(ticket.seed).permutation(len(window))))
+
+    share = BatchReader(Path(), "train", SPEC, plan, share=(rank, world), fetch=fetch)
+    whole = list(share.epoch(epoch))
+    assert len(whole) == share.steps_per_epoch == -(-sum(groups) // size)
+    step = data.draw(st.integers(0, len(whole)))
+    left = sum(map(len, whole[step:]))
+    asked.clear()
+    rest = list(share.epoch(epoch, step))
+    assert len(rest) == len(whole) - step
+    for a, b in zip(whole[step:], rest, strict=True):
+        assert_same(a, b)
+    begun = {ticket.lane for ticket in asked}
+    assert sum(ticket.rows for ticket in asked) - left < len(begun) * WINDOW * max(groups) + 1, "only what is needed"
+
+
+def test_reading_with_one_lane_and_no_shuffle_is_in_file_order(tmp_path: Path) -> None:
+    table = request_rows(50, SPEC)
+    write_groups(table, tmp_path, [9, 20, 1, 13, 7], files=3)
+    plan = Plan.of(tmp_path, "train", lanes=1, batch_size=8, seed=0, shuffle=False)
+    batches = list(BatchReader(tmp_path, "train", SPEC, plan).epoch(3))
+    assert [len(batch) for batch in batches] == [8] * 6 + [2]
+    assert_same(read_all(tmp_path, "train", SPEC), slowly(table.to_pylist(), SPEC))
+    assert torch.cat([batch.request for batch in batches]).tolist() == list(range(50))
+    assert_same(batches[2], slowly(table.to_pylist()[16:24], SPEC))
+    assert len(read_all(tmp_path, "train", SPEC, 12)) == 12
+
+
+def test_all_batches_but_the_last_are_full_however_uneven_the_lanes(tmp_path: Path) -> None:
+    write_groups(request_rows(66, SPEC), tmp_path, [40, 3, 1, 20, 2])
+    plan = Plan.of(tmp_path, "train", lanes=4, batch_size=7, seed=0, shuffle=True)
+    for epoch in range(5):
+        assert [len(batch) for batch in BatchReader(tmp_path, "train", SPEC, plan).epoch(epoch)] == [7] * 9 + [3]
+
+
+def test_an_error_while_reading_reaches_the_consumer(tmp_path: Path) -> None:
+    write_groups(request_rows(40, SPEC), tmp_path, [5] * 8, files=4)
+    plan = Plan.of(tmp_path, "train", lanes=2, batch_size=4, seed=0, shuffle=True)
+    (tmp_path / "requests" / "train-00002.parquet").unlink()
+    before = threading.active_count()
+    with pytest.raises(FileNotFoundError, match="train-00002"):
+        list(BatchReader(tmp_path, "train", SPEC, plan).epoch(0))
+    assert threading.active_count() == before
+
+
+def test_a_log_that_was_written_again_is_read_again(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        table = request_rows(20, SPEC, seed=seed)
+        shutil.rmtree(tmp_path / "requests", ignore_errors=True)
+        write_groups(table, tmp_path, [5] * 4)
+        plan = Plan.of(tmp_path, "train", lanes=1, batch_size=20, seed=0, shuffle=False)
+        assert_same(next(iter(BatchReader(tmp_path, "train", SPEC, plan).epoch(0))), slowly(table.to_pylist(), SPEC))
+
+
+def test_a_batch_of_nobody_is_empty_and_goes_anywhere() -> None:
+    nothing = batch_of([], SPEC).to("cpu")
+    assert len(nothing) == len(nothing.history) == len(nothing.rows) == 0
+    assert nothing.row_features.shape == (0, len(SPEC.features))
+    assert_same(nothing, slowly([], SPEC))
+
+
 def test_rows_keep_what_belongs_to_them(tmp_path: Path) -> None:
     spec = dataset()
     write(tmp_path, 40, 7, spec)
@@ -94,8 +184,6 @@ def test_epochs_differ_and_repeat(tmp_path: Path) -> None:
 
 
 def test_stopping_early_ends_the_reading_thread(tmp_path: Path) -> None:
-    import threading
-
     spec = dataset()
     write(tmp_path, 80, 2, spec)
     before = threading.active_count()
