@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,17 +11,20 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from recsys.cluster.start import ClusterSpec
+from recsys.storage import filesystem
 
 Worker = Callable[[torch.device], dict[str, Any]]
 
 
-def train_on(spec: ClusterSpec, worker: Worker, *, name: str, storage: Path) -> dict[str, Any]:
+def train_on(spec: ClusterSpec, worker: Worker, *, name: str, storage: str) -> dict[str, Any]:
     """Run `worker(device)` on every worker of a Ray Train group and return what rank 0 returned.
 
     `worker` must pickle. A killed worker restarts the group, whose `worker` continues from its own newest checkpoint:
     Ray is told of no checkpoint, so that resuming is one path for every kind of interruption. `name` must be new for
-    every call, since Ray Train silently resumes a run of the same name.
+    every call, since Ray Train silently resumes a run of the same name. `storage` is a folder's path or URI that all
+    machines of the group can reach; Ray keeps its own state there.
     """
+    held, path = filesystem(storage)
     trainer = TorchTrainer(
         _on_worker,
         train_loop_config={"worker": worker},
@@ -34,7 +36,8 @@ def train_on(spec: ClusterSpec, worker: Worker, *, name: str, storage: Path) -> 
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=str(storage),
+            storage_path=path,
+            storage_filesystem=held,
             failure_config=FailureConfig(max_failures=spec.max_failures, controller_failure_limit=2),
         ),
     )

@@ -19,7 +19,7 @@ LONGEST_LANE = 1 << 25  # rows: up to here quotients of whole numbers order them
 class RowGroup:
     """One row group of one file."""
 
-    path: str
+    file: str  # below the dataset's folder, wherever a reader has it
     group: int
     rows: int
 
@@ -62,7 +62,8 @@ class Plan:
         groups = []
         for path in paths:
             held = pq.read_metadata(path)
-            groups += [RowGroup(str(path), g, held.row_group(g).num_rows) for g in range(held.num_row_groups)]
+            name = path.relative_to(dataset).as_posix()
+            groups += [RowGroup(name, g, held.row_group(g).num_rows) for g in range(held.num_row_groups)]
         plan = cls(tuple(group for group in groups if group.rows), lanes, batch_size, seed, shuffle)
         require(plan.rows > 0, f"request log {log!r} of {dataset} is empty: prepare the data with other splits")
         longest = plan.rows // lanes + max(group.rows for group in plan.groups)

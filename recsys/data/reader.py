@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,8 @@ from recsys.data.rows import Piece, Requests, batch_of, reordered
 from recsys.data.spec import DatasetSpec
 from recsys.value import require
 
-Fetch = Callable[
-    [Sequence[Ticket]], Iterator[pa.Table]
-]  # windows in the order of their tickets, as read_ticket gives them
-Opener = Callable[[str], pq.ParquetFile]
+Fetch = Callable[[Sequence[Ticket]], Iterator[pa.Table]]  # what read_ticket gives, in the order of the tickets
+Opener = Callable[[Path], pq.ParquetFile]
 AHEAD = 8  # windows that may wait in memory
 
 
@@ -47,7 +45,7 @@ class BatchReader:
             f"data.spec.lanes={self.world} or more",
         )
         self.spec, self.plan, self.log, self.dataset = spec, plan, log, dataset
-        self.fetch = fetch or direct
+        self.fetch = fetch or direct(dataset)
         self.steps_per_epoch = plan.steps
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
@@ -58,7 +56,7 @@ class BatchReader:
         tickets = self.plan.tickets(epoch)
         lengths = np.array([sum(ticket.rows for ticket in lane) for lane in tickets])
         used = self.plan.cut(lengths, start_step)
-        lanes = {lane: _Lane() for lane in range(self.rank, self.plan.lanes, self.world)}
+        lanes = {lane: _Lane(int(used[lane])) for lane in range(self.rank, self.plan.lanes, self.world)}
         wanted = _reading_order([tickets[lane] for lane in lanes], lengths, used)
         stream = self.fetch([ticket for _, ticket in wanted])
         arrivals = zip(wanted, stream, strict=True)
@@ -66,8 +64,7 @@ class BatchReader:
             for step in range(start_step, self.steps_per_epoch):
                 start, used = used, self.plan.cut(lengths, step + 1)
                 for lane, held in lanes.items():
-                    # what a resume skips never arrives, and isn't waited for
-                    while start[lane] < used[lane] and held.arrived < used[lane]:
+                    while held.arrived < used[lane]:
                         (first, ticket), table = next(arrivals)
                         lanes[ticket.lane].add(first, Requests.of(table, self.spec))
                 pieces = [
@@ -84,8 +81,8 @@ class BatchReader:
 class _Lane:
     """The windows of one lane that have arrived and aren't used up; rows count from the lane's beginning."""
 
+    arrived: int  # rows that have, or that earlier steps have used up
     held: list[tuple[int, Requests]] = field(default_factory=list)  # (first row, rows)
-    arrived: int = 0
 
     def add(self, first: int, window: Requests) -> None:
         self.held.append((first, window))
@@ -109,20 +106,24 @@ def _reading_order(lanes: list[list[Ticket]], lengths: np.ndarray, used: np.ndar
     return [(first, ticket) for _, _, first, ticket in sorted(wanted, key=lambda entry: entry[:3])]
 
 
-def open_file(path: str) -> pq.ParquetFile:
+def open_file(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, memory_map=True)
 
 
-def read_ticket(ticket: Ticket, opener: Opener = open_file) -> pa.Table:
-    """The rows of a window, permuted by its seed."""
-    table = pa.concat_tables([opener(group.path).read_row_group(group.group) for group in ticket.groups])
+def read_ticket(dataset: Path, ticket: Ticket, opener: Opener = open_file) -> pa.Table:
+    """The rows of a window of the dataset in this folder, permuted by the ticket's seed."""
+    table = pa.concat_tables([opener(dataset / group.file).read_row_group(group.group) for group in ticket.groups])
     if ticket.seed is None:
         return table.combine_chunks()
     return reordered(table, np.random.default_rng(ticket.seed).permutation(len(table)))
 
 
-def direct(tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
+def direct(dataset: Path) -> Fetch:
     """Read in a thread of this process, a few windows ahead; the thread ends when the consumer does."""
+    return partial(_read_ahead, dataset)
+
+
+def _read_ahead(dataset: Path, tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
     opener = lru_cache(maxsize=64)(open_file)  # of this stream: the next one may find other files under the names
     done = threading.Event()
     ready: queue.Queue[pa.Table | BaseException] = queue.Queue(AHEAD)
@@ -130,7 +131,7 @@ def direct(tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
     def read() -> None:
         try:
             for ticket in tickets:
-                if not _put(ready, read_ticket(ticket, opener), done):
+                if not _put(ready, read_ticket(dataset, ticket, opener), done):
                     return
         except BaseException as error:
             _put(ready, error, done)

@@ -29,7 +29,7 @@ class TrainingPlan:
     folder: str  # URI of training/
     model: ModelSpec
     train: TrainSpec
-    fetch: Callable[[], Fetch] | None = None  # another way to read than this process's own
+    fetch: Callable[[str], Fetch] | None = None  # given the dataset's URI: another way to read than by this process
 
     @property
     def fingerprint(self) -> str:
@@ -45,8 +45,8 @@ def assemble(plan: TrainingPlan, device: torch.device | str, report: Report) -> 
     batches = Plan.of(
         dataset.path, "train", lanes=spec.lanes, batch_size=plan.train.batch_size, seed=plan.train.seed, shuffle=True
     )
-    share = (workers.rank, workers.world)
-    reader = BatchReader(dataset.path, "train", spec, batches, share=share, fetch=plan.fetch() if plan.fetch else None)
+    share, fetch = (workers.rank, workers.world), plan.fetch(plan.dataset) if plan.fetch else None
+    reader = BatchReader(dataset.path, "train", spec, batches, share=share, fetch=fetch)
     catalogue = Catalogue.load(dataset.path, spec, plan.model.item.id_buckets, plan.model.item.num_hashes)
     users = UserTable.load(dataset.path, spec, plan.model.user.user_buckets)
     validation = read_all(dataset.path, "validation_users", spec, plan.train.validation_users)
