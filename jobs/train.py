@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ from recsys.artefact import Artefact, committing, file_sha256, fingerprint_of, j
 from recsys.cluster.data import ray_fetch
 from recsys.cluster.start import connected
 from recsys.cluster.train import train_on
-from recsys.storage import is_local
 from recsys.tracking.log import read_records
 from recsys.tracking.run import Run, start_run
 from recsys.tracking.wandb import TrackingSpec
@@ -56,8 +54,7 @@ def _run(settings: Settings, plan: TrainingPlan) -> None:
         work(plan, told, torch.device("cpu"))
         return
     name = f"{settings.identity}-{uuid.uuid4().hex[:8]}"  # Ray Train would silently resume a run of the same name
-    storage = Path(settings.run_dir) / "training" / "ray" if is_local(settings.run_dir) else Path("/tmp")
-    train_on(settings.cluster, partial(work, plan, told), name=name, storage=storage)
+    train_on(settings.cluster, partial(work, plan, told), name=name, storage=join_uri(plan.folder, "ray"))
 
 
 class Told:

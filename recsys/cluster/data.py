@@ -49,14 +49,18 @@ def _in_order() -> None:
 def _read(dataset: str, block: pa.Table) -> pa.Table:
     """A window as one Arrow stream in one cell, so that no block boundary can cut it."""
     folder = opened(dataset, "dataset", verify=False).path
-    windows = []
-    for packed in block["ticket"].to_pylist():
-        table = read_ticket(folder, _unpack(packed))
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        windows.append(sink.getvalue())
-    return pa.table({"window": pa.array(windows, pa.large_binary())})
+    cells = [_cell(read_ticket(folder, _unpack(packed))) for packed in block["ticket"].to_pylist()]
+    return pa.table({"window": pa.chunked_array(cells, pa.large_binary())})
+
+
+def _cell(table: pa.Table) -> pa.Array:
+    """The table's stream as an array of one value, without a copy of its bytes."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    held = sink.getvalue()
+    offsets = pa.py_buffer(np.array([0, held.size], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, held])
 
 
 def _pack(ticket: Ticket) -> dict[str, Any]:
