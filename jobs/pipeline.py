@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from jobs.data import prepared
@@ -18,6 +20,7 @@ from jobs.stages import Stages
 from jobs.train import trained
 from recsys.artefact import Artefact, join_uri, write_file
 from recsys.cluster.start import connected
+from recsys.report.figures import save_pngs
 from recsys.report.html import render
 from recsys.report.inputs import ReportInput, Serving
 from recsys.report.summary import summary_of, summary_text, to_json
@@ -100,11 +103,24 @@ def publish(stages: Stages, report: ReportInput) -> None:
         run.summary({f"auc.{task}": held for task, held in summary["auc"].items()})
         rows = [[m, summary["recall@20"][m], summary["recall@20[never_bought]"][m]] for m in summary["recall@20"]]
         run.table("methods", ["method", "recall@20", "recall@20[never_bought]"], rows)
+        run.table("slices", ["method", "metric", "mean", "low", "high", "users"], slice_rows(report))
+        with tempfile.TemporaryDirectory() as plots:
+            for name, path in save_pngs(report, Path(plots)).items():
+                run.image(name, path)
     for person in report.get("recommendations", []):
         print(f"\nhousehold or user {person['user']}, lately: " + "; ".join(person["history"][:3]))
         for line in person["items"]:
             print(f"  {line['score']:.3f}  {line['text']}" + ("  (bought before)" if line["bought_before"] else ""))
     print("\n" + summary_text(summary), flush=True)
+
+
+def slice_rows(report: ReportInput) -> list[list[Any]]:
+    """Every method's every metric of every slice, a line each."""
+    return [
+        [method, metric, *(held.get(part) for part in ("mean", "low", "high", "users"))]
+        for method, metrics in report.get("metrics", {}).items()
+        for metric, held in metrics.items()
+    ]
 
 
 def _estimates(found: dict[str, Any]) -> dict[str, Any]:

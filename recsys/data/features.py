@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.data.spec import DAY, FIRST
+from recsys.data.taste import Taste
 from recsys.data.timeline import Timeline
 
 LONG, MIDDLE, SHORT = 91 * DAY, 28 * DAY, 7 * DAY
@@ -35,6 +36,7 @@ class FeatureStore:
         self.num_items = num_items
         self.users = Timeline(user, events.time)
         self.user_items = item[self.users.order]
+        self.taste = Taste(self.users, self.user_items, num_items)
         self.items = Timeline(item, events.time)
         self.pairs = Timeline(user * num_items + item, events.time)
         self.categories = dict(item_categories)
@@ -50,7 +52,7 @@ class FeatureStore:
         item = ["item_count_7d", "item_count_28d", "item_count_91d", "item_trend", "item_repeat_share"]
         user = ["user_count_28d", "user_recency"]
         affinity = [f"affinity_{name}_{what}" for name in self.categories for what in ("count", "share")]
-        return (*pair, *item, *user, *affinity)
+        return (*pair, *item, *user, *affinity, "taste", "taste_log")
 
     def compute(self, user: np.ndarray, item: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Features [R, F] float32 of rows (user, item, time); all finite, roughly between -1 and 3."""
@@ -60,6 +62,8 @@ class FeatureStore:
         for name, held in self.categories.items():
             count = self.affinity[name].count_before(user * self.widths[name] + held[item], time, LONG)
             columns += [np.log1p(count) / 3, count / np.maximum(recent[2], 1)]
+        taste = np.maximum(self.taste.scores(user, item, time), 0)
+        columns += [np.minimum(taste, 3), np.log1p(100 * taste) / 3]  # what is new to a user has a hundredth
         return np.stack(columns, axis=1).astype(np.float32) if len(user) else np.zeros((0, len(self.names)), np.float32)
 
     def history(self, user: np.ndarray, time: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

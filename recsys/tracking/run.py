@@ -55,7 +55,8 @@ class Run:
             sink.table(name, columns, rows)
 
     def image(self, name: str, path: str | Path) -> None:
-        self.metrics.note("image", name=name, path=str(path))
+        """A picture, which the sinks copy: the file may go when this returns."""
+        self.metrics.note("image", name=name)
         for sink in self.sinks:
             sink.image(name, path)
 

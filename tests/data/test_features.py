@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recsys.data.features import LOG_YEAR, Events, FeatureStore
 from recsys.data.spec import DAY
+from recsys.data.taste import PERIOD, RIDGE, WARM_UP
 
 USERS, ITEMS = 4, 8
 KINDS = np.array([0, 1, 2, 3, 2, 3, 2, 3])
@@ -48,7 +49,26 @@ def slow(events: list[tuple[int, int, int]], user: int, item: int, now: int) -> 
         np.log1p((now - visits[-1]) / DAY) / LOG_YEAR if visits else 1.0,
         np.log1p(within(kind, 91)) / 3,
         within(kind, 91) / max(within(visits, 91), 1),
+        *tastes(past, user, item, now),
     ]  # fmt: skip
+
+
+def tastes(past: list[tuple[int, int, int]], user: int, item: int, now: int) -> list[float]:
+    """Both features by EASE's own definition, over items: few users leave nothing out of the factors."""
+    period = now // PERIOD * PERIOD
+    if not past or period - past[0][0] < WARM_UP:
+        return [0.0, 0.0]
+
+    def weights(stop: int) -> np.ndarray:
+        counts = np.zeros((USERS, ITEMS))
+        for t, u, i in past:
+            counts[u, i] += t < stop
+        return np.log1p(counts)
+
+    x = weights(period)
+    inverse = np.linalg.inv(x.T @ x + RIDGE * np.eye(ITEMS))
+    score = max((weights(now)[user] @ (np.eye(ITEMS) - RIDGE * inverse))[item] / (RIDGE * inverse[item, item]), 0)
+    return [min(score, 3.0), np.log1p(100 * score) / 3]
 
 
 @given(events=st.lists(lines, max_size=40), asked=st.lists(lines, min_size=1, max_size=8))
