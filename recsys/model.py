@@ -17,7 +17,7 @@ from recsys.encoders.user import UserEncoder
 from recsys.heads.mmoe import MMoE
 from recsys.heads.ple import PLE
 from recsys.heads.retrieval import RetrievalHead
-from recsys.heads.towers import RankingRows, RankingShape
+from recsys.heads.towers import RankingRows, RankingShape, Scales
 from recsys.random import stream_seed
 from recsys.value import require, value
 
@@ -56,6 +56,7 @@ class Recommender(nn.Module):
         self.item_encoder = spec.item.build(dataset)
         self.user_encoder = spec.user.build(dataset)
         self.retrieval = spec.retrieval.build(spec.item.hidden, spec.user.hidden)
+        self.scales = Scales(dataset)
         self.ranking = spec.ranking.build(RankingShape.of(spec.item.hidden, dataset))
 
     def items(self, columns: Catalogue) -> Tensor:
@@ -84,7 +85,7 @@ class Recommender(nn.Module):
         user and item [R, H] are hidden states, row_context [R, 2] is surface and position, features are [R, F].
         """
         score = self.retrieval.scores(self.query(user), self.vectors(item))
-        return self.ranking(RankingRows(user, item, row_context, features, score)).float()
+        return self.ranking(RankingRows(user, item, row_context, self.scales(features), score)).float()
 
     def forward(self, batch: Batch, catalogue: Catalogue, users: UserTable, extra: Tensor) -> Encoded:
         """Encode every distinct item of the batch, and of `extra` [E], once; `users` is the whole table.
@@ -99,7 +100,7 @@ class Recommender(nn.Module):
         query, vectors = self.query(state), self.vectors(hidden)
         row = batch.rows.row  # [R] request of each ranking row
         score = self.retrieval.scores(query[row], vectors[rows])
-        ranked = RankingRows(state[row], hidden[rows], batch.row_context, batch.row_features, score)
+        ranked = RankingRows(state[row], hidden[rows], batch.row_context, self.scales(batch.row_features), score)
         logits = self.ranking(ranked).float()
         # a sum of nothing is zero with a gradient of zero: heads that the caller's loss leaves out stay in the graph
         query = query + 0 * logits[:0].sum()

@@ -33,13 +33,14 @@ from recsys.data.requests import (
 )
 from recsys.data.spec import DAY, FIRST, DatasetSpec
 from recsys.data.split import SplitSpec, boundaries, moments
+from recsys.data.statistics import with_statistics
 from recsys.data.tables import Tables
 from recsys.data.text import TextSpec, text_vectors
 from recsys.data.write import RequestLog, write_log
 from recsys.random import rng
 from recsys.value import require, value
 
-KIND = "dataset"
+KIND, FORMAT = "dataset", 2  # the format is part of the fingerprint: another one is prepared anew
 LOGS = ("train", "validation", "test", "validation_users", "test_users")
 MOST_ALONE = 0.05  # share of taken impressions that may lack an event in their window
 Progress = Callable[[str], None]
@@ -68,7 +69,7 @@ class DataSpec:
 
 def dataset_fingerprint(spec: DataSpec) -> str:
     """What the dataset will be called: the specification and the checksums of the source's files."""
-    return fingerprint_of(KIND, 1, spec, spec.source.sources())
+    return fingerprint_of(KIND, FORMAT, spec, spec.source.sources())
 
 
 def prepare(spec: DataSpec, target: str | Path, progress: Progress = lambda stage: None) -> Artefact:
@@ -92,7 +93,8 @@ def prepare(spec: DataSpec, target: str | Path, progress: Progress = lambda stag
             counts |= write_requests(spec, world, name, folder / "requests")
         progress("checking for leaks")
         checks = check_leaks(folder, world)
-        meta |= {"spec": world.spec.to_json(), "counts": counts, "sources": dict(tables.sources), "leak_checks": checks}
+        described = with_statistics(world.spec, folder)
+        meta |= {"spec": described.to_json(), "counts": counts, "sources": dict(tables.sources), "leak_checks": checks}
         meta |= {"time_range": [int(encoded.events.time.min()), int(encoded.events.time.max())]}
     return opened(target, KIND)
 

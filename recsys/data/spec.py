@@ -51,6 +51,9 @@ class DatasetSpec:
     horizon_days: float
     max_history: int
     lanes: int  # independent streams of the training log; at most one worker each
+    feature_means: tuple[float, ...] = ()  # of the train rows, where a model's scales start; empty: 0 and 1
+    feature_spreads: tuple[float, ...] = ()
+    task_rates: tuple[float, ...] = ()  # weighted mean label of the train rows; empty: unknown
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

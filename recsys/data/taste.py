@@ -13,9 +13,9 @@ from recsys.data.spec import DAY
 from recsys.data.timeline import Timeline
 from recsys.random import rng
 
-PERIOD = 14 * DAY  # a moment is asked of the factors of the last period that began before it
+PERIOD = 28 * DAY  # a moment is asked of the factors of the last period that began before it
 WARM_UP = 42 * DAY  # of events before the first factors
-RANK, OVERSAMPLED, SWEEPS = 64, 32, 4
+RANK, OVERSAMPLED, SWEEPS = 64, 16, 4
 RIDGE = 300.0
 MOST_USERS = 50_000  # that factors are made from
 KEPT = 32  # periods whose factors stay in memory
@@ -36,7 +36,7 @@ class Factors:
     @classmethod
     def fit(cls, weights: sp.csr_matrix) -> Factors:
         """Of weights [U, V], by subspace iteration from a fixed start (Halko et al. 2011)."""
-        users = weights.shape[0]
+        users = len(np.asarray(weights.indptr)) - 1
         spanned = rng(0, "taste").standard_normal((users, min(users, RANK + OVERSAMPLED)))
         across = sp.csr_matrix(weights.T)
         for _ in range(SWEEPS):
@@ -92,7 +92,7 @@ class Taste:
         begin, stop = self.users.slice_before(self.users.keys, np.full(len(self.users.keys), start))
         active = np.flatnonzero(stop > begin)
         active = active[:: -(-len(active) // MOST_USERS)]
-        return Factors.fit(self._weights(begin[active], stop[active]).astype(np.float64))
+        return Factors.fit(sp.csr_matrix(self._weights(begin[active], stop[active]), dtype=np.float64))
 
     def _weights(self, begin: np.ndarray, stop: np.ndarray) -> sp.csr_matrix:
         """log(1 + events) by item of slices of the timeline, [b, V]."""

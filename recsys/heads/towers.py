@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from recsys.data.spec import DatasetSpec
+from recsys.data.spec import DatasetSpec, Task
 from recsys.encoders.item import embedding
 
 FEATURE_DIM, CONTEXT_DIM = 32, 8
+RAREST = 1e-6  # a rate below it starts as it
+FURTHEST = 5.0  # deviations from the mean
 
 
 @dataclass(frozen=True, slots=True)
 class RankingShape:
-    """Sizes of a ranking row and the number of answers wanted."""
+    """Sizes of a ranking row, the number of answers wanted, and what they are on average."""
 
     hidden: int
     features: int
     surfaces: int
     positions: int
     tasks: int
+    priors: tuple[float, ...] = ()  # answer of each task for an average row; empty: 0
 
     @classmethod
     def of(cls, hidden: int, dataset: DatasetSpec) -> RankingShape:
-        return cls(hidden, len(dataset.features), dataset.num_surfaces, dataset.num_positions, len(dataset.tasks))
+        priors = tuple(map(_prior, dataset.tasks, dataset.task_rates)) if dataset.task_rates else ()
+        sizes = (len(dataset.features), dataset.num_surfaces, dataset.num_positions, len(dataset.tasks))
+        return cls(hidden, *sizes, priors)
+
+
+def _prior(task: Task, rate: float) -> float:
+    if task.kind == "regression":
+        return rate
+    held = min(max(rate, RAREST), 1 - RAREST)
+    return math.log(held / (1 - held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,22 @@ class RankingRows:
     context: Tensor  # [R, 2] int64: surface, position
     features: Tensor  # [R, F]
     score: Tensor  # [R]
+
+
+class Scales(nn.Module):
+    """Row features [R, F] as differences from the train rows' means, in their deviations."""
+
+    means: Tensor
+    spreads: Tensor
+
+    def __init__(self, dataset: DatasetSpec) -> None:
+        super().__init__()
+        num = len(dataset.features)
+        self.register_buffer("means", torch.tensor(dataset.feature_means or [0.0] * num), persistent=False)
+        self.register_buffer("spreads", torch.tensor(dataset.feature_spreads or [1.0] * num), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return ((features - self.means) / self.spreads).clamp(-FURTHEST, FURTHEST)
 
 
 class RankingInput(nn.Module):
@@ -81,6 +110,9 @@ class Towers(nn.Module):
             for _ in range(shape.tasks)
         )
         self.wide = nn.Linear(shape.features, shape.tasks, bias=False) if shape.features else None
+        with torch.no_grad():  # else the first steps, under clipping, learn nothing but the rates
+            for tower, prior in zip(self.deep, shape.priors, strict=False):
+                tower[-1].bias.fill_(prior)  # type: ignore[union-attr,operator,index]
 
     def forward(self, mixtures: tuple[Tensor, ...], features: Tensor) -> Tensor:
         pairs = zip(self.deep, mixtures, strict=True)

@@ -121,5 +121,7 @@ def test_a_pipeline_that_was_killed_goes_on(invoices: Path, tmp_path: Path) -> N
     told = run("pipeline", *own_tables(invoices, tmp_path / "broken"), *knobs, "train.max_steps=400")
     assert "dataset: is there already" in told
     run("train", *own_tables(invoices, tmp_path / "whole"), *knobs, "train.max_steps=400")
-    weights = [(tmp_path / run_dir / "checkpoint" / "model.safetensors").read_bytes() for run_dir in ("broken", "whole")]
+    weights = [
+        (tmp_path / run_dir / "checkpoint" / "model.safetensors").read_bytes() for run_dir in ("broken", "whole")
+    ]
     assert weights[0] == weights[1]
