@@ -49,7 +49,7 @@ class FeatureStore:
     @property
     def names(self) -> tuple[str, ...]:
         pair = ["pair_count", "pair_count_28d", "pair_count_91d", "pair_recency", "pair_never", "pair_gap", "pair_due"]
-        item = ["item_count_7d", "item_count_28d", "item_count_91d", "item_trend", "item_repeat_share"]
+        item = ["item_count_7d", "item_count_28d", "item_count_91d", "item_new_28d", "item_trend", "item_repeat_share"]
         user = ["user_count_28d", "user_recency"]
         affinity = [f"affinity_{name}_{what}" for name in self.categories for what in ("count", "share")]
         return (*pair, *item, *user, *affinity, "taste", "taste_log")
@@ -118,7 +118,8 @@ class FeatureStore:
         trend = np.log((week + 1) / (month / 4 + 1))
         repeats = self.repeats_before[stop] - self.repeats_before[start]
         share = (repeats + PRIOR_REPEATS * self.repeat_share) / (stop - start + PRIOR_REPEATS)
-        return [np.log1p(week) / 3, np.log1p(month) / 3, np.log1p(quarter) / 3, trend, share]
+        fresh = np.log1p(self.newcomers.count_before(item, time, MIDDLE)) / 3
+        return [np.log1p(week) / 3, np.log1p(month) / 3, np.log1p(quarter) / 3, fresh, trend, share]
 
     def _once_per_user(self, user: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows of a request share user and time, so what depends on them alone is looked up once a run of rows."""
@@ -140,6 +141,7 @@ class FeatureStore:
         first[self.pairs.starts] = True
         repeat = np.empty(len(ordered), bool)
         repeat[ordered] = ~first
+        self.newcomers = Timeline(events.item.astype(np.int64)[~repeat], events.time[~repeat])  # who takes it first
         self.repeats_before = np.concatenate([[0], np.cumsum(repeat[self.items.order])])
         # a fixed prior: the share over all events would let the future in
         self.repeat_share = 0.3

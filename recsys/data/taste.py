@@ -15,7 +15,8 @@ from recsys.random import rng
 
 PERIOD = 28 * DAY  # a moment is asked of the factors of the last period that began before it
 WARM_UP = 42 * DAY  # of events before the first factors
-RANK, OVERSAMPLED, SWEEPS = 64, 16, 4
+RANK, OVERSAMPLED, SWEEPS = 64, 32, 12
+GRAM_USERS = 4096  # up to so many, products of all pairs are cheaper than sweeps over the weights
 RIDGE = 300.0
 MOST_USERS = 50_000  # that factors are made from
 KEPT = 32  # periods whose factors stay in memory
@@ -39,8 +40,10 @@ class Factors:
         users = len(np.asarray(weights.indptr)) - 1
         spanned = rng(0, "taste").standard_normal((users, min(users, RANK + OVERSAMPLED)))
         across = sp.csr_matrix(weights.T)
+        products = (weights @ across).toarray() if users <= GRAM_USERS else None
         for _ in range(SWEEPS):
-            spanned = scipy.linalg.qr(weights @ (across @ spanned), mode="economic")[0]
+            grown = weights @ (across @ spanned) if products is None else products @ spanned
+            spanned = scipy.linalg.qr(grown, mode="economic")[0]
         images = across @ spanned  # [V, r + oversampled]
         squares, turn = scipy.linalg.eigh(images.T @ images)
         squares, turn = squares[::-1][:RANK], turn[:, ::-1][:, :RANK]

@@ -26,7 +26,7 @@ class UserEncoder:
     layers: int = 1
     heads: int = 2
     dropout: float = 0.1
-    user_buckets: int = 8192  # 0: users have no row of their own
+    user_buckets: int = 0  # rows of a table of hashed user ids; 0: a user is their history and profile
     user_dim: int = 16
     category_dim: int = 8
 

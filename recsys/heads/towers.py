@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys.data.spec import DatasetSpec, Task
 from recsys.encoders.item import embedding
 
-FEATURE_DIM, CONTEXT_DIM = 32, 8
+FEATURE_DIM, CONTEXT_DIM, WIDE_DIM = 32, 8, 64
 RAREST = 1e-6  # a rate below it starts as it
 FURTHEST = 5.0  # deviations from the mean
 
@@ -98,9 +98,10 @@ class Experts(nn.Module):
 
 
 class Towers(nn.Module):
-    """One tower per task over its mixture of experts; the raw features reach each tower, and its answer, directly.
+    """One tower per task over its mixture of experts, added to what the row's features alone say.
 
-    The direct path is the wide part of Cheng et al. 2016: a rule such as "bought last week" needs no expert.
+    The direct path is the wide part of Cheng et al. 2016, here with a hidden layer: a rule such as "bought last week, so
+    not again this week" needs no expert. The towers begin near zero and learn what the features leave over.
     """
 
     def __init__(self, dim: int, tower_dim: int, shape: RankingShape) -> None:
@@ -109,15 +110,30 @@ class Towers(nn.Module):
             nn.Sequential(nn.Linear(dim + shape.features, tower_dim), nn.ReLU(), nn.Linear(tower_dim, 1))
             for _ in range(shape.tasks)
         )
-        self.wide = nn.Linear(shape.features, shape.tasks, bias=False) if shape.features else None
+        self.wide = Wide(shape.features, shape.tasks) if shape.features else None
         with torch.no_grad():  # else the first steps, under clipping, learn nothing but the rates
             for tower, prior in zip(self.deep, shape.priors, strict=False):
                 tower[-1].bias.fill_(prior)  # type: ignore[union-attr,operator,index]
+            for tower in self.deep:
+                tower[-1].weight.mul_(0.1)  # type: ignore[union-attr,operator,index]
 
     def forward(self, mixtures: tuple[Tensor, ...], features: Tensor) -> Tensor:
         pairs = zip(self.deep, mixtures, strict=True)
         answers = torch.cat([tower(torch.cat([mixture, features], dim=1)) for tower, mixture in pairs], dim=1)
         return answers if self.wide is None else answers + self.wide(features)  # [R, T]
+
+
+class Wide(nn.Module):
+    """Answers [R, T] from features [R, F]: linear, and through two hidden layers."""
+
+    def __init__(self, features: int, tasks: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, tasks, bias=False)
+        layers = nn.Linear(features, WIDE_DIM), nn.ReLU(), nn.Linear(WIDE_DIM, WIDE_DIM), nn.ReLU()
+        self.curved = nn.Sequential(*layers, nn.Linear(WIDE_DIM, tasks, bias=False))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features) + self.curved(features)
 
 
 def mixtures(gates: Tensor, experts: Tensor) -> tuple[Tensor, ...]:

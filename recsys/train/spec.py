@@ -17,7 +17,7 @@ class TrainSpec:
     max_steps: int | None = None
     batch_size: int = 240  # requests of the global batch, over all workers
     positives_per_request: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 1e-5
     warmup_share: float = 0.05
     clip_norm: float = 5.0

@@ -38,11 +38,12 @@ def slow(events: list[tuple[int, int, int]], user: int, item: int, now: int) -> 
     gap = (pair[-1] - pair[0]) / DAY / (len(pair) - 1) if len(pair) > 1 else 0.0
     due = min(age / max(gap, 0.5), 4) / 2 if gap > 0 else 0.0
     buyers = Counter(u for t, u, i in past if i == item)
+    newcomers = [min(t for t, u, i in past if (u, i) == (buyer, item)) for buyer in buyers]
     repeats = sum(count - 1 for count in buyers.values())
     return [
         *np.log1p([len(pair), within(pair, 28), within(pair, 91)]),
         np.log1p(age) / LOG_YEAR, float(not pair), np.log1p(gap) / LOG_YEAR, due,
-        *np.log1p([within(sold, 7), within(sold, 28), within(sold, 91)]) / 3,
+        *np.log1p([within(sold, 7), within(sold, 28), within(sold, 91), within(newcomers, 28)]) / 3,
         np.log((within(sold, 7) + 1) / (within(sold, 28) / 4 + 1)),
         (repeats + 3.0) / (len(sold) + 10.0),
         np.log1p(within(visits, 28)) / 3,
