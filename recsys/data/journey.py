@@ -89,7 +89,7 @@ def _roles(promotions: bool) -> Roles:
         item_text="text",
         user_categorical=PROFILE,
         context=("store",),
-        affinity=("category", "path"),
+        affinity=("category", "path", "manufacturer"),
         labels={"coupon": "coupon", "multi": "multi", "spend": "spend"},
         tasks=(
             Task(name="engage"),

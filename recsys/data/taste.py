@@ -15,7 +15,7 @@ from recsys.random import rng
 
 PERIOD = 28 * DAY  # a moment is asked of the factors of the last period that began before it
 WARM_UP = 42 * DAY  # of events before the first factors
-RANK, OVERSAMPLED, SWEEPS = 64, 32, 12
+RANK, OVERSAMPLED, SWEEPS = 128, 32, 8
 GRAM_USERS = 4096  # up to so many, products of all pairs are cheaper than sweeps over the weights
 RIDGE = 300.0
 MOST_USERS = 50_000  # that factors are made from

@@ -21,10 +21,12 @@ class PLE:
     task_experts: int = 1
     expert_dim: int = 64
     tower_dim: int = 32
+    dropout: float = 0.5  # of user and item states, before they meet
 
     def __post_init__(self) -> None:
         for name in ("layers", "shared_experts", "task_experts", "expert_dim", "tower_dim"):
             require(getattr(self, name) > 0, f"ranking.{name} must be positive, got {getattr(self, name)}")
+        require(0 <= self.dropout < 1, f"ranking.dropout must lie in [0, 1), got {self.dropout}")
 
     def build(self, shape: RankingShape) -> PLEModule:
         return PLEModule(self, shape)
@@ -33,7 +35,7 @@ class PLE:
 class PLEModule(nn.Module):
     def __init__(self, spec: PLE, shape: RankingShape) -> None:
         super().__init__()
-        self.see = RankingInput(shape)
+        self.see = RankingInput(shape, spec.dropout)
         widths = [self.see.width] + [spec.expert_dim] * (spec.layers - 1)
         last = spec.layers - 1
         self.layers = nn.ModuleList(Extraction(spec, w, shape.tasks, i < last) for i, w in enumerate(widths))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.data.spec import DatasetSpec, Task
-from recsys.encoders.item import embedding
+from recsys.encoders.item import Dropout, embedding
 
 FEATURE_DIM, CONTEXT_DIM, WIDE_DIM = 32, 8, 64
 RAREST = 1e-6  # a rate below it starts as it
@@ -69,16 +69,21 @@ class Scales(nn.Module):
 
 
 class RankingInput(nn.Module):
-    """The rows as one vector each: states, their product, features, surface, position and retrieval logit."""
+    """The rows as one vector each: states, their product, features, surface, position and retrieval logit.
 
-    def __init__(self, shape: RankingShape) -> None:
+    `dropout` is of the states alone: a user's requests overlap, so that user and item are soon learnt by heart.
+    """
+
+    def __init__(self, shape: RankingShape, dropout: float) -> None:
         super().__init__()
+        self.dropout = Dropout(dropout)
         self.features = nn.Linear(shape.features, FEATURE_DIM) if shape.features else None
         self.surface, self.position = (embedding(n, CONTEXT_DIM) for n in (shape.surfaces, shape.positions))
         self.width = 3 * shape.hidden + (FEATURE_DIM if shape.features else 0) + 2 * CONTEXT_DIM + 1
 
     def forward(self, rows: RankingRows) -> Tensor:
-        parts = [rows.user, rows.item, rows.user * rows.item, rows.score[:, None]]
+        states = torch.cat([rows.user, rows.item, rows.user * rows.item], dim=1)
+        parts = [self.dropout(states), rows.score[:, None]]
         parts += [self.surface(rows.context[:, 0]), self.position(rows.context[:, 1])]
         if self.features is not None:
             parts.append(self.features(rows.features))

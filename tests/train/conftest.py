@@ -23,7 +23,7 @@ MODEL = ModelSpec(
     item=ItemEncoder(hidden=16, id_dim=8, id_buckets=512, dropout=0.0),
     user=UserEncoder(hidden=16, user_buckets=64, dropout=0.0),
     retrieval=RetrievalHead(dim=8),
-    ranking=MMoE(experts=2, expert_dim=8, tower_dim=8),
+    ranking=MMoE(experts=2, expert_dim=8, tower_dim=8, dropout=0.0),
 )
 
 
