@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("reader", "evaluation", "training", "serving")
+BENCHES = ("reader", "evaluation", "training", "workers", "serving")
 
 
 def main() -> None:
