@@ -1,0 +1,97 @@
+"""InfoNCE over a pool of columns, never with B x N logits in memory: corrected, masked by id, weighted, both ways."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kernels.infonce import check, reference
+from kernels.infonce.assemble import choose, inside, output, scale_of, weighted
+from kernels.infonce.hits import by_id, by_place
+from kernels.infonce.multi import infonce_multi
+from kernels.infonce.op import scan
+from kernels.infonce.problem import Problem, full
+from kernels.infonce.reference import InfoNCEOutput, cost
+
+__all__ = ["InfoNCEOutput", "infonce", "infonce_multi"]
+
+
+def infonce(  # noqa: PLR0913
+    query: Tensor,
+    vectors: Tensor,
+    target: Tensor,
+    *,
+    log_q: Tensor | None = None,
+    ids: Tensor | None = None,
+    temperature: float | Tensor,
+    weight: Tensor | None = None,
+    positive_mode: str = "sampled",
+    mask_hits: bool = True,
+    symmetric: bool = False,
+    impl: str = "auto",
+) -> InfoNCEOutput:
+    """A row's loss is minus the log of its positive's share in the softmax over the positive and its rivals.
+
+    query [B, D], vectors [N, D], target [B] int64: the positives' columns. The logit of column n in row b is
+    query[b] . vectors[n] / temperature - log_q[n]. Rivals of row b are all columns but its positive, its hits (columns
+    whose id is the positive's, with `mask_hits`) and those with log_q = +inf, which compete nowhere. A row without
+    rivals has loss 0 and no gradient. The van den Oord et al. 2018 loss; log_q after Bengio and Senécal 2008.
+
+    log_q [N] is the log of how often a column is to be expected in the pool; it gets no gradient. A positive whose own
+    log_q is +inf isn't corrected. positive_mode "sampled" corrects the positive like any column; "corrected"
+    (arXiv 2507.09331) doesn't: the loss is w * (log sum exp of the rivals - the positive's logit), where w = 1 - the
+    positive's share is held constant in the gradient.
+    ids [N] int64 name the columns. temperature is a number or a 0-d tensor, which may want its gradient; weight [B]
+    multiplies the losses and may too.
+    symmetric averages with the loss of choosing the query for the positive's column among the rows, without log_q and
+    without rows whose positive is the same column or has the same id; columns that are nobody's positive have none.
+    impl: "triton" ("triton-atomic" with a backward pass that is one kernel and not deterministic), "chunked",
+    "reference", or "auto": triton on a GPU up to D = 256, else chunked. All but the reference refuse second derivatives.
+
+    Raises ValueError for shapes, dtypes and devices that don't fit and for a temperature that isn't positive, IndexError
+    for targets outside the pool; on a device, where looking would be a wait, such rows are NaN instead.
+    """
+    _check(query, vectors, target, log_q, ids, weight)
+    check.check_temperature(temperature, query)
+    check.check_choice("positive_mode", positive_mode, ("sampled", "corrected"))
+    impl = choose(impl, query)
+    target, poison = inside(target, len(vectors))
+    if impl == "reference":
+        found = reference.infonce(
+            query,
+            vectors,
+            target,
+            log_q=log_q,
+            ids=ids,
+            temperature=temperature,
+            weight=weight,
+            positive_mode=positive_mode,
+            mask_hits=mask_hits,
+            symmetric=symmetric,
+        )
+        return found._replace(loss=found.loss + poison, lse=found.lse + poison)
+    named = ids is not None and mask_hits
+    hits = by_id(ids[target], ids) if named else by_place(target, len(vectors))
+    scale = scale_of(temperature, query)
+    log_q = log_q if log_q is None else log_q.to(full(query.dtype))
+    raw, found = scan(Problem(query, vectors, scale, log_q, target, hits, named, symmetric), False, impl)
+    raw = raw + poison
+    own = raw
+    if log_q is not None and positive_mode == "sampled":
+        chosen = log_q[target]
+        own = raw - chosen.masked_fill(chosen.isposinf(), 0)
+    rows = output(own, found.rivals, own, found, positive_mode)
+    if symmetric:
+        rows = rows._replace(loss=(rows.loss + cost(found.columns[target] - raw, "sampled")) / 2)
+    return weighted(rows, weight)
+
+
+def _check(  # noqa: PLR0913
+    query: Tensor, vectors: Tensor, target: Tensor, log_q: Tensor | None, ids: Tensor | None, weight: Tensor | None
+) -> None:
+    check.check_embeddings(query, vectors)
+    check.check_vector("target", target, len(query), query, whole=True)
+    check.check_vector("log_q", log_q, len(vectors), query)
+    check.check_vector("ids", ids, len(vectors), query, whole=True)
+    check.check_vector("weight", weight, len(query), query)
+    check.check_constant("log_q", log_q)
+    check.check_target(target, len(vectors))

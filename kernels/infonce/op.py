@@ -1,0 +1,120 @@
+"""The scan as one operator of torch: opaque to the compiler, with a gradient and without a second one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.infonce.hits import Hits
+from kernels.infonce.problem import Found, Problem, Wanted, add_own, full, own_scores
+
+Seven = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def scan(problem: Problem, whole: bool, impl: str) -> tuple[Tensor, Found]:
+    """The own scores [B] and what a pass over all pairs finds; `whole` counts the hits among the rivals.
+
+    Own scores, rivals and columns carry gradients for query, vectors and scale.
+    """
+    own, *found = _scan(
+        problem.query,
+        problem.vectors,
+        problem.scale,
+        problem.target,
+        problem.log_q,
+        list(problem.hits),
+        problem.named,
+        problem.symmetric,
+        whole,
+        impl,
+    )
+    return own, Found(*found)
+
+
+@torch.library.custom_op("infonce::scan", mutates_args=())
+def _scan(  # noqa: PLR0913
+    query: Tensor,
+    vectors: Tensor,
+    scale: Tensor,
+    target: Tensor,
+    log_q: Tensor | None,
+    hits: list[Tensor],
+    named: bool,
+    symmetric: bool,
+    whole: bool,
+    impl: str,
+) -> Seven:
+    problem = Problem(query, vectors, scale, log_q, target, Hits(*hits), named, symmetric)
+    found = _module(impl).forward(problem)
+    if whole:
+        found = found._replace(rivals=torch.logaddexp(found.rivals, found.hits))
+    return (own_scores(problem), *found)
+
+
+@_scan.register_fake
+def _(query, vectors, scale, target, log_q, hits, named, symmetric, whole, impl):  # type: ignore[no-untyped-def]  # noqa: PLR0913
+    rows = [query.new_empty(query.shape[0], dtype=full(query.dtype)) for _ in range(6)]
+    return (*rows, query.new_empty(vectors.shape[0] if symmetric else 0, dtype=full(query.dtype)))
+
+
+@torch.library.custom_op("infonce::scan_backward", mutates_args=())
+def _scan_backward(  # noqa: PLR0913
+    wanted: list[Tensor],
+    query: Tensor,
+    vectors: Tensor,
+    scale: Tensor,
+    target: Tensor,
+    log_q: Tensor | None,
+    hits: list[Tensor],
+    named: bool,
+    symmetric: bool,
+    found: list[Tensor],
+    impl: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    problem = Problem(query, vectors, scale, log_q, target, Hits(*hits), named, symmetric)
+    module = _module(impl)
+    backward = module.backward_atomic if impl == "triton-atomic" else module.backward
+    of_query, of_vectors = backward(problem, Found(*found), Wanted(*wanted))
+    add_own(problem, wanted[0], of_query, of_vectors)
+    of_scale = (query.to(problem.full) * of_query).sum() / scale  # every score is scale * query . vector
+    return of_query.to(query.dtype), of_vectors.to(vectors.dtype), of_scale
+
+
+@_scan_backward.register_fake
+def _(wanted, query, vectors, scale, *_):  # type: ignore[no-untyped-def]
+    return torch.empty_like(query), torch.empty_like(vectors), torch.empty_like(scale)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    query, vectors, scale, target, log_q, hits, named, symmetric, whole, impl = inputs
+    start, count, order, code = hits
+    if whole:  # then no pair is closed to the gradient
+        named, start, count = False, torch.full_like(start, -1), torch.zeros_like(count)
+    ctx.save_for_backward(query, vectors, scale, target, log_q, start, count, order, code, *output[1:])
+    ctx.rest = (named, symmetric, impl)
+
+
+def _differentiate(ctx: Any, own: Tensor, rivals: Tensor, *others: Tensor) -> tuple[Tensor | None, ...]:
+    query, vectors, scale, target, log_q, *saved = ctx.saved_tensors
+    named, symmetric, impl = ctx.rest
+    wanted = [own, rivals, others[-1]]
+    gradients = _scan_backward(
+        wanted, query, vectors, scale, target, log_q, saved[:4], named, symmetric, saved[4:], impl
+    )
+    return (*gradients, None, None, [None] * 4, None, None, None, None)  # type: ignore[return-value]
+
+
+def _refuse(ctx: Any, *_: Any) -> None:
+    raise NotImplementedError("infonce has no second derivative; use impl='reference', which has any")
+
+
+_scan.register_autograd(_differentiate, setup_context=_save)
+_scan_backward.register_autograd(_refuse)
+
+
+def _module(impl: str) -> Any:
+    """Loaded when first needed: who stays with chunks doesn't import triton."""
+    return importlib.import_module(f"kernels.infonce.{impl.removesuffix('-atomic')}")
