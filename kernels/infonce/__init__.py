@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.infonce import check, reference
-from kernels.infonce.assemble import choose, inside, output, scale_of, weighted
+from kernels.infonce.assemble import implementation, inside, output, scale_of, weighted
 from kernels.infonce.hits import by_id, by_place
 from kernels.infonce.multi import infonce_multi
 from kernels.infonce.op import scan
@@ -53,7 +53,7 @@ def infonce(  # noqa: PLR0913
     _check(query, vectors, target, log_q, ids, weight)
     check.check_temperature(temperature, query)
     check.check_choice("positive_mode", positive_mode, ("sampled", "corrected"))
-    impl = choose(impl, query)
+    impl = implementation(impl, (query, vectors))
     target, poison = inside(target, len(vectors))
     if impl == "reference":
         found = reference.infonce(

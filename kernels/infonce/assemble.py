@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from kernels.infonce import check
+from kernels.choose import choose
 from kernels.infonce.problem import Found, full
 from kernels.infonce.reference import InfoNCEOutput, cost
 
-IMPLS = ("auto", "triton", "triton-atomic", "chunked", "reference")
-WIDEST = 256  # columns of the embeddings for which the Triton kernels are the faster choice
-log = logging.getLogger("kernels.infonce")
+WIDEST = 256  # numbers in an embedding for which the Triton kernels hold a tile in registers
 
 
-def choose(impl: str, query: Tensor) -> str:
-    """The implementation that `auto` stands for with such a query; said once in the log."""
-    check.check_choice("impl", impl, IMPLS)
-    if impl != "auto":
+def implementation(impl: str, tensors: Sequence[Tensor | None]) -> str:
+    """What runs for such tensors, query first: `auto` is triton on a CUDA device where its kernels can do it."""
+    query = tensors[0]
+    if impl == "auto" and query is not None and (query.shape[1] > WIDEST or query.dtype == torch.float64):
+        return "chunked"
+    if impl == "triton-atomic":
+        choose("infonce", "triton", tensors)
         return impl
-    narrow = query.shape[1] <= WIDEST and query.dtype != torch.float64
-    chosen = "triton" if query.is_cuda and narrow else "chunked"
-    if not torch.compiler.is_compiling():
-        _say(chosen, query.device.type, str(query.dtype), query.shape[1])
-    return chosen
+    return choose("infonce", impl, tensors)
 
 
 def scale_of(temperature: float | Tensor, query: Tensor) -> Tensor:
@@ -55,8 +51,3 @@ def output(own: Tensor, rivals: Tensor, best_own: Tensor, found: Found, mode: st
 
 def weighted(found: InfoNCEOutput, weight: Tensor | None) -> InfoNCEOutput:
     return found if weight is None else found._replace(loss=found.loss * weight.to(found.loss.dtype))
-
-
-@functools.cache
-def _say(chosen: str, *why: object) -> None:
-    log.info("impl='auto' is %s on %s with %s and D = %s", chosen, *why)

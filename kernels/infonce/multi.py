@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kernels.infonce import check, reference
-from kernels.infonce.assemble import choose, scale_of, weighted
+from kernels.infonce.assemble import implementation, scale_of, weighted
 from kernels.infonce.hits import Hits, by_id
 from kernels.infonce.op import scan
 from kernels.infonce.problem import Problem, full
@@ -39,7 +39,7 @@ def infonce_multi(  # noqa: PLR0913
     check.check_vector("weight", weight, len(query), query)
     check.check_constant("log_q", log_q)
     check.check_temperature(temperature, query)
-    impl = choose(impl, query)
+    impl = implementation(impl, (query, vectors))
     if impl == "reference":
         return reference.infonce_multi(
             query, vectors, group, ids=ids, log_q=log_q, temperature=temperature, weight=weight

@@ -1,0 +1,94 @@
+"""The forward pass in both directions at once: a program walks over several blocks of rows and keeps the columns' sums."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.infonce.tiles import tile_of
+
+
+@triton.jit
+def symmetric_kernel(
+    QUERY,  # [B, D]
+    VECTORS,  # [N, D]
+    SCALE,  # [] log2(e) / temperature
+    LOG_Q,  # [N] bits
+    ROW,  # [B] int32, as in the forward pass
+    CODE,  # [N] int32; without NAMED it isn't read
+    RIVALS,  # [B] out, nats
+    BEST,  # [B] out, nats
+    EFFECTIVE,  # [B] out
+    PART_BEST,  # [P, N] bits, -inf at first: a program's maximum over its rows
+    PART_SUM,  # [P, N] 0 at first: its sum of exp2(score - that maximum)
+    B,
+    N,
+    D: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BD: tl.constexpr,
+    CORRECTED: tl.constexpr,
+    NAMED: tl.constexpr,
+    PRECISION: tl.constexpr,
+    EMU: tl.constexpr,
+):
+    program = tl.program_id(0)
+    scale = tl.load(SCALE)
+    PART_BEST += program.to(tl.int64) * N
+    PART_SUM += program.to(tl.int64) * N
+    for block in range(program, tl.cdiv(B, BM), tl.num_programs(0)):
+        start = block * BM
+        rows = start + tl.arange(0, BM)
+        inside = rows < B
+        query = tile_of(QUERY, start, B, D, BM, BD, True, EMU)
+        own = tl.load(ROW + rows, mask=inside, other=-1)
+        best = tl.full([BM], float("-inf"), tl.float32)
+        total = tl.zeros([BM], tl.float32)
+        square = tl.zeros([BM], tl.float32)
+        for tile in range(0, N // BN):
+            best, total, square = _add_tile(
+                query, own, inside, scale, best, total, square, tile * BN, VECTORS, LOG_Q, CODE,
+                PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, NAMED, False, PRECISION, EMU,
+            )
+        if N % BN != 0:
+            best, total, square = _add_tile(
+                query, own, inside, scale, best, total, square, N // BN * BN, VECTORS, LOG_Q, CODE,
+                PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, NAMED, True, PRECISION, EMU,
+            )
+        shift = tl.where(best == float("-inf"), 0.0, best)
+        tl.store(RIVALS + rows, (shift + tl.log2(total)) * 0.6931471805599453, mask=inside)
+        tl.store(BEST + rows, best * 0.6931471805599453, mask=inside)
+        tl.store(EFFECTIVE + rows, tl.where(total == 0.0, 0.0, total * (total / square)), mask=inside)
+        tl.debug_barrier()  # the next block of rows reads the columns' sums that this one wrote
+
+
+@triton.jit
+def _add_tile(
+    query, own, inside, scale, best, total, square, start, VECTORS, LOG_Q, CODE, PART_BEST, PART_SUM, N,
+    D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
+    EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
+):
+    """One tile of columns more in the rows' sums, and these rows in the sums of the tile's columns."""
+    columns = start + tl.arange(0, BN)
+    there = columns < N if EDGE else None
+    past_best = tl.load(PART_BEST + columns, mask=there)
+    past_sum = tl.load(PART_SUM + columns, mask=there)
+    vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
+    score = tl.dot(query, tl.trans(vectors), input_precision=PRECISION) * scale
+    code = tl.load(CODE + columns, mask=there, other=-2) if NAMED else columns
+    score = tl.where((own[:, None] == code[None, :]) | ~inside[:, None], float("-inf"), score)
+    if EDGE:
+        score = tl.where((columns < N)[None, :], score, float("-inf"))
+
+    column_best = tl.maximum(past_best, tl.max(score, 0))
+    column_shift = tl.where(column_best == float("-inf"), 0.0, column_best)
+    column_sum = past_sum * tl.exp2(past_best - column_shift) + tl.sum(tl.exp2(score - column_shift[None, :]), 0)
+    tl.store(PART_BEST + columns, column_best, mask=there)
+    tl.store(PART_SUM + columns, column_sum, mask=there)
+
+    logit = score - tl.load(LOG_Q + columns, mask=there)[None, :] if CORRECTED else score
+    top = tl.maximum(best, tl.max(logit, 1))
+    shift = tl.where(top == float("-inf"), 0.0, top)
+    share = tl.exp2(logit - shift[:, None])
+    fade = tl.exp2(best - shift)
+    return top, total * fade + tl.sum(share, 1), square * (fade * fade) + tl.sum(share * share, 1)
