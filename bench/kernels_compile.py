@@ -48,7 +48,7 @@ def compile_case(case: StaticCase, arch: int) -> dict[str, Any]:
         cubin.flush()
         listing = read_listing(_tool("nvdisasm", "-c", cubin.name))
         registers, stack = read_resources(_tool("cuobjdump", "--dump-resource-usage", cubin.name))
-    loop = listing.hot_loop()
+    loop = listing.hot_loop(case.peeled)
     return {
         "registers": registers,
         "stack": stack,

@@ -44,12 +44,12 @@ class Listing:
                 found[family] += 1
         return found
 
-    def hot_loop(self) -> Loop | None:
-        """The longest of the innermost loops; where tensor cores work in a loop, only such loops count."""
+    def hot_loop(self, peeled: bool = False) -> Loop | None:
+        """The longest of the innermost loops, the shortest if `peeled`; where tensor cores work in a loop, only such count."""
         busy = [loop for loop in self.loops if any(map(TENSOR_CORE.match, self.opcodes[loop.start : loop.stop]))]
         held = busy or self.loops
         innermost = [loop for loop in held if not any(other.inside(loop) for other in held)]
-        return max(innermost, key=len, default=None)
+        return (min if peeled else max)(innermost, key=len, default=None)
 
 
 def read_listing(text: str) -> Listing:

@@ -33,6 +33,7 @@ class StaticCase:
     stages: int
     divisible: tuple[str, ...] = ()  # integers divisible by 16, such as D; pointers always are
     logits: int | None = None  # logits that a program makes in a turn of its hot loop, BM * BN
+    peeled: bool = False  # a second loop handles the few tiles that need masks: the shorter of them is the hot one
     default: bool = True  # False: a configuration that autotuning may choose
     archs: tuple[int, ...] = ARCHS
     bars: Bars = field(default_factory=Bars)

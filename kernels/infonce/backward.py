@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.infonce.tiles import rounded, special, tile_of
+from kernels.infonce.tiles import entries, rounded, special, tile_of
 
 
 @triton.jit
@@ -17,7 +17,7 @@ def query_kernel(
     QUERY,  # [B, D]
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
-    LOG_Q,  # [N] bits
+    OFFSET,  # [N] bits: minus log_q
     ROW,  # [B] int32, as in the forward pass
     CODE,  # [N] int32
     LSE,  # [B] bits: the rivals' log sum exp, +inf where there is none
@@ -56,13 +56,13 @@ def query_kernel(
     for i in range(0, whole - (last - first)):
         tile = tl.where(i < first, i, i + last - first)
         total = _query_tile(
-            query, own, lse, gradient, scale, total, tile, VECTORS, LOG_Q, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
+            query, own, lse, gradient, scale, total, tile, VECTORS, OFFSET, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
             D, BN, BD, CORRECTED, NAMED, SYMMETRIC, False, PRECISION, EMU,
         )
     for i in range(0, last - first + tl.cdiv(N, BN) - whole):
         tile = tl.where(i < last - first, first + i, whole)
         total = _query_tile(
-            query, own, lse, gradient, scale, total, tile, VECTORS, LOG_Q, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
+            query, own, lse, gradient, scale, total, tile, VECTORS, OFFSET, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
             D, BN, BD, CORRECTED, NAMED, SYMMETRIC, True, PRECISION, EMU,
         )
     factor = tl.load(FACTOR + rows, mask=rows < B, other=0.0)
@@ -73,29 +73,29 @@ def query_kernel(
 
 @triton.jit
 def _query_tile(
-    query, own, lse, gradient, scale, total, tile, VECTORS, LOG_Q, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
+    query, own, lse, gradient, scale, total, tile, VECTORS, OFFSET, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
     SYMMETRIC: tl.constexpr, EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
     start = tile * BN
     columns = start + tl.arange(0, BN)
-    there = columns < N if EDGE else None
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
     score = tl.dot(query, tl.trans(vectors), input_precision=PRECISION) * scale
     logit = score
     if CORRECTED:
-        logit = logit - tl.load(LOG_Q + columns, mask=there)[None, :]
-    share = tl.exp2(logit - lse[:, None])
+        logit = logit + entries(OFFSET, columns, N, 0.0, EDGE)[None, :]
+    logit -= lse[:, None]
+    if NAMED or EDGE:  # closed before exp2: after it the compiler picks zeros among packed halves, 1.3 instructions a logit
+        code = entries(CODE, columns, N, -2, EDGE) if NAMED else columns
+        closed = own[:, None] == code[None, :]
+        if EDGE:
+            closed = closed | (columns >= N)[None, :]
+        logit = tl.where(closed, float("-inf"), logit)
+        score = tl.where(closed, float("-inf"), score)
+    share = tl.exp2(logit)
     if SYMMETRIC:
-        back = tl.exp2(score - tl.load(COLUMN_LSE + columns, mask=there)[None, :])
-        share = share * gradient[:, None] + back * tl.load(COLUMN_GRADIENT + columns, mask=there)[None, :]
-    if NAMED:
-        share = tl.where(own[:, None] == tl.load(CODE + columns, mask=there)[None, :], 0.0, share)
-    if EDGE:
-        closed = (columns >= N)[None, :]
-        if not NAMED:
-            closed = closed | (own[:, None] == columns[None, :])
-        share = tl.where(closed, 0.0, share)
+        back = tl.exp2(score - entries(COLUMN_LSE, columns, N, 0.0, EDGE)[None, :])
+        share = share * gradient[:, None] + back * entries(COLUMN_GRADIENT, columns, N, 0.0, EDGE)[None, :]
     return tl.dot(rounded(share, VECTORS.dtype.element_ty, EMU), vectors, total, input_precision=PRECISION)
 
 
@@ -104,7 +104,7 @@ def vectors_kernel(
     QUERY,  # [B, D] times the sign of the row's gradient
     VECTORS,  # [N, D]
     ROW_SCALE,  # [B] log2(e) / temperature times that sign
-    LOG_Q,  # [N] bits
+    OFFSET,  # [N] bits: minus log_q
     ROW,  # [B] int32, as in the forward pass
     CODE,  # [N] int32
     LSE,  # [B] bits: the rivals' log sum exp, less log2 of the gradient unless SYMMETRIC; +inf where that is nothing
@@ -134,7 +134,7 @@ def vectors_kernel(
     columns = start + tl.arange(0, BN)
     there = columns < N
     vectors = tile_of(VECTORS, start, N, D, BN, BD, True, EMU)
-    log_q = tl.load(LOG_Q + columns, mask=there, other=0.0) if CORRECTED else 0.0
+    offset = tl.load(OFFSET + columns, mask=there, other=0.0) if CORRECTED else 0.0
     code = tl.load(CODE + columns, mask=there, other=-2) if NAMED else columns
     back_lse, back_gradient = 0.0, 0.0
     if SYMMETRIC:
@@ -149,14 +149,14 @@ def vectors_kernel(
     for i in range(0, whole - (last - first)):
         tile = tl.where(i < first, i, i + last - first)
         total = _vectors_tile(
-            vectors, log_q, code, back_lse, back_gradient, total, tile,
+            vectors, offset, code, back_lse, back_gradient, total, tile,
             QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
             D, BM, BD, CORRECTED, NAMED, SYMMETRIC, ATOMIC, False, PRECISION, EMU,
         )
     for i in range(0, last - first + tl.cdiv(B, BM) - whole):
         tile = tl.where(i < last - first, first + i, whole)
         total = _vectors_tile(
-            vectors, log_q, code, back_lse, back_gradient, total, tile,
+            vectors, offset, code, back_lse, back_gradient, total, tile,
             QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
             D, BM, BD, CORRECTED, NAMED, SYMMETRIC, ATOMIC, True, PRECISION, EMU,
         )
@@ -167,7 +167,7 @@ def vectors_kernel(
 
 @triton.jit
 def _vectors_tile(
-    vectors, log_q, code, back_lse, back_gradient, total, tile,
+    vectors, offset, code, back_lse, back_gradient, total, tile,
     QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
     D: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
     SYMMETRIC: tl.constexpr, ATOMIC: tl.constexpr, EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
@@ -175,28 +175,28 @@ def _vectors_tile(
     """One tile of rows more in the columns' sums; its logits are [BN, BM], so that both products are without transposing."""
     start = tile * BM
     rows = start + tl.arange(0, BM)
-    there = rows < B if EDGE else None
     query = tile_of(QUERY, start, B, D, BM, BD, EDGE, EMU)
-    lse = tl.load(LSE + rows, mask=there, other=float("inf")) if EDGE else tl.load(LSE + rows)  # rows past B: share 0
-    score = tl.dot(vectors, tl.trans(query), input_precision=PRECISION) * tl.load(ROW_SCALE + rows, mask=there)[None, :]
+    lse = entries(LSE, rows, B, 0.0, EDGE)
+    score = tl.dot(vectors, tl.trans(query), input_precision=PRECISION) * entries(ROW_SCALE, rows, B, 0.0, EDGE)[None, :]
     logit = score
     if CORRECTED:
-        logit = logit - log_q[:, None]
-    share = tl.exp2(logit - lse[None, :])
+        logit = logit + offset[:, None]
+    logit -= lse[None, :]
+    if NAMED or EDGE:
+        closed = code[:, None] == entries(ROW, rows, B, -1, EDGE)[None, :]
+        if EDGE:
+            closed = closed | (rows >= B)[None, :]
+        logit = tl.where(closed, float("-inf"), logit)
+        score = tl.where(closed, float("-inf"), score)
+    share = tl.exp2(logit)
     if SYMMETRIC:
         back = tl.exp2(score - back_lse[:, None]) * back_gradient[:, None]
-        share = share * tl.load(GRADIENT + rows, mask=there)[None, :] + back
-        if EDGE:
-            share = tl.where((rows < B)[None, :], share, 0.0)
-    if NAMED:
-        share = tl.where(code[:, None] == tl.load(ROW + rows, mask=there)[None, :], 0.0, share)
-    elif EDGE:
-        share = tl.where(code[:, None] == tl.load(ROW + rows, mask=there)[None, :], 0.0, share)
+        share = share * entries(GRADIENT, rows, B, 0.0, EDGE)[None, :] + back
     share = rounded(share, QUERY.dtype.element_ty, EMU)
     if ATOMIC:
         places = tl.arange(0, BD)
         of_query = tl.dot(tl.trans(share), vectors, input_precision=PRECISION)
-        of_query = of_query * tl.load(ROW_FACTOR + rows, mask=there)[:, None]
+        of_query = of_query * entries(ROW_FACTOR, rows, B, 0.0, EDGE)[:, None]
         pointers = OUT_QUERY + start.to(tl.int64) * D + tl.arange(0, BM)[:, None] * D + places[None, :]
         tl.atomic_add(pointers, of_query, mask=(rows < B)[:, None] & (places < D)[None, :], sem="relaxed")
     return tl.dot(share, query, total, input_precision=PRECISION)

@@ -1,10 +1,8 @@
-"""How large a tile of logits is, and how many warps make it: defaults from the compiled code, and what is worth a trial."""
+"""How large a tile of logits is and how many warps make it: chosen by the compiled code; what a trial may find better."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-KERNELS = ("forward", "symmetric", "query", "vectors", "atomic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,24 +15,43 @@ class Tiles:
     stages: int
 
 
-def tiles(kernel: str, width: int, half: bool) -> Tiles:
-    """The default of a kernel for embeddings padded to `width`, of 2 bytes each (`half`) or 4."""
-    return DEFAULTS[half][kernel][max(64, width)]
-
-
-DEFAULTS: dict[bool, dict[str, dict[int, Tiles]]] = {
+KERNELS = ("forward", "symmetric", "query", "vectors", "atomic")
+WIDTHS = (64, 128, 256)
+DEFAULTS: dict[bool, dict[str, tuple[Tiles, ...]]] = {  # numbers of 2 bytes or not -> kernel -> by WIDTHS
     True: {
-        "forward": {64: Tiles(128, 128, 8, 3), 128: Tiles(128, 128, 8, 3), 256: Tiles(128, 64, 8, 3)},
-        "symmetric": {64: Tiles(128, 64, 4, 3), 128: Tiles(128, 64, 4, 3), 256: Tiles(128, 64, 8, 2)},
-        "query": {64: Tiles(128, 128, 8, 3), 128: Tiles(128, 64, 8, 3), 256: Tiles(128, 32, 8, 2)},
-        "vectors": {64: Tiles(64, 128, 8, 3), 128: Tiles(64, 128, 8, 3), 256: Tiles(32, 128, 8, 2)},
-        "atomic": {64: Tiles(64, 128, 8, 2), 128: Tiles(64, 128, 8, 2), 256: Tiles(32, 128, 8, 2)},
+        "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 128, 8, 2)),
+        "symmetric": (Tiles(128, 64, 4, 3), Tiles(128, 64, 4, 3), Tiles(128, 64, 8, 2)),
+        "query": (Tiles(128, 64, 4, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
+        "vectors": (Tiles(64, 128, 4, 3), Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2)),
+        "atomic": (Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2), Tiles(32, 128, 8, 2)),
     },
     False: {
-        "forward": {64: Tiles(64, 64, 4, 2), 128: Tiles(64, 64, 4, 2), 256: Tiles(64, 32, 4, 2)},
-        "symmetric": {64: Tiles(64, 64, 4, 2), 128: Tiles(64, 64, 4, 2), 256: Tiles(64, 32, 4, 2)},
-        "query": {64: Tiles(64, 64, 4, 2), 128: Tiles(64, 32, 4, 2), 256: Tiles(64, 32, 8, 1)},
-        "vectors": {64: Tiles(64, 64, 4, 2), 128: Tiles(32, 64, 4, 2), 256: Tiles(32, 64, 8, 1)},
-        "atomic": {64: Tiles(64, 64, 4, 2), 128: Tiles(32, 64, 4, 2), 256: Tiles(32, 64, 8, 1)},
+        "forward": (Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2)),
+        "symmetric": (Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2)),
+        "query": (Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2), Tiles(64, 32, 8, 2)),
+        "vectors": (Tiles(64, 64, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 64, 8, 2)),
+        "atomic": (Tiles(64, 64, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 64, 8, 2)),
     },
 }
+TRIALS: dict[str, tuple[tuple[Tiles, ...], ...]] = {  # of 2 bytes: kernel -> by WIDTHS, what `make gpu` tries beside
+    "forward": (
+        (Tiles(128, 128, 8, 3), Tiles(64, 128, 4, 3)),
+        (Tiles(128, 64, 4, 3), Tiles(64, 128, 4, 2)),
+        (Tiles(128, 64, 8, 3),),
+    ),
+    "query": (
+        (Tiles(128, 128, 8, 3), Tiles(64, 64, 4, 3)),
+        (Tiles(128, 128, 8, 3), Tiles(64, 64, 4, 3)),
+        (Tiles(64, 64, 4, 2),),
+    ),
+    "vectors": (
+        (Tiles(128, 128, 8, 3), Tiles(64, 64, 4, 3)),
+        (Tiles(128, 128, 8, 2), Tiles(64, 64, 4, 3)),
+        (Tiles(64, 64, 4, 2),),
+    ),
+}
+
+
+def tiles(kernel: str, width: int, half: bool) -> Tiles:
+    """The default of a kernel for embeddings of up to `width` numbers, of 2 bytes each (`half`) or 4."""
+    return DEFAULTS[half][kernel][sum(width > other for other in WIDTHS)]

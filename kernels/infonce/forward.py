@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.infonce.tiles import special, tile_of
+from kernels.infonce.tiles import entries, special, tile_of
 
 
 @triton.jit
@@ -13,7 +13,7 @@ def forward_kernel(
     QUERY,  # [B, D]
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
-    LOG_Q,  # [N] bits
+    OFFSET,  # [N] bits: minus log_q
     ROW,  # [B] int32: the code that is closed to the row, or without NAMED its positive's place; -1 for none
     CODE,  # [N] int32
     RIVALS,  # [B] out, nats
@@ -46,13 +46,13 @@ def forward_kernel(
     for i in range(0, whole - (last - first)):
         tile = tl.where(i < first, i, i + last - first)
         best, total, square = _add_tile(
-            query, own, scale, best, total, square, tile, VECTORS, LOG_Q, CODE, N,
+            query, own, scale, best, total, square, tile, VECTORS, OFFSET, CODE, N,
             D, BN, BD, CORRECTED, NAMED, False, PRECISION, EMU,
         )
     for i in range(0, last - first + tl.cdiv(N, BN) - whole):
         tile = tl.where(i < last - first, first + i, whole)
         best, total, square = _add_tile(
-            query, own, scale, best, total, square, tile, VECTORS, LOG_Q, CODE, N,
+            query, own, scale, best, total, square, tile, VECTORS, OFFSET, CODE, N,
             D, BN, BD, CORRECTED, NAMED, True, PRECISION, EMU,
         )
     unit = 1.0 if CORRECTED else scale
@@ -65,7 +65,7 @@ def forward_kernel(
 
 @triton.jit
 def _add_tile(
-    query, own, scale, best, total, square, tile, VECTORS, LOG_Q, CODE, N,
+    query, own, scale, best, total, square, tile, VECTORS, OFFSET, CODE, N,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
@@ -75,9 +75,9 @@ def _add_tile(
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
     logit = tl.dot(query, tl.trans(vectors), input_precision=PRECISION)
     if CORRECTED:
-        logit = logit * scale - _column(LOG_Q, columns, N, 0.0, EDGE)[None, :]
+        logit = logit * scale + entries(OFFSET, columns, N, 0.0, EDGE)[None, :]
     if NAMED:
-        logit = tl.where(own[:, None] == _column(CODE, columns, N, -2, EDGE)[None, :], float("-inf"), logit)
+        logit = tl.where(own[:, None] == entries(CODE, columns, N, -2, EDGE)[None, :], float("-inf"), logit)
     if EDGE:
         closed = (columns >= N)[None, :]
         if not NAMED:
@@ -95,10 +95,3 @@ def _add_tile(
     total = total * fade + tl.sum(share, 1)
     square = square * (fade * fade) + tl.sum(share * share, 1)
     return top, total, square
-
-
-@triton.jit
-def _column(BASE, columns, N, OTHER: tl.constexpr, EDGE: tl.constexpr):
-    if EDGE:
-        return tl.load(BASE + columns, mask=columns < N, other=OTHER)
-    return tl.load(BASE + columns)

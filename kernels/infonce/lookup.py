@@ -11,7 +11,7 @@ def hits_kernel(
     QUERY,  # [B, D]
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
-    LOG_Q,  # [N] bits
+    OFFSET,  # [N] bits: minus log_q
     TARGET,  # [B] int64, the positives' columns, which don't count; -1 for none
     START,  # [B] int32: a row's hits are ORDER[START : START + COUNT]
     COUNT,  # [B] int32
@@ -44,7 +44,7 @@ def hits_kernel(
         vectors = tl.load(pointers, mask=present[:, None] & wide, other=0.0).to(tl.float32)
         logit = tl.sum(query * vectors, 1) * scale
         if CORRECTED:
-            logit -= tl.load(LOG_Q + column, mask=present, other=0.0)
+            logit += tl.load(OFFSET + column, mask=present, other=0.0)
         logit = tl.where(present & (column != target), logit, float("-inf"))
         top = tl.maximum(best, logit)
         shift = tl.where(top == float("-inf"), 0.0, top)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.infonce.tiles import tile_of
+from kernels.infonce.tiles import entries, tile_of
 
 
 @triton.jit
@@ -13,7 +13,7 @@ def symmetric_kernel(
     QUERY,  # [B, D]
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
-    LOG_Q,  # [N] bits
+    OFFSET,  # [N] bits: minus log_q
     ROW,  # [B] int32, as in the forward pass
     CODE,  # [N] int32; without NAMED it isn't read
     RIVALS,  # [B] out, nats
@@ -47,12 +47,12 @@ def symmetric_kernel(
         square = tl.zeros([BM], tl.float32)
         for tile in range(0, N // BN):
             best, total, square = _add_tile(
-                query, own, inside, scale, best, total, square, tile * BN, VECTORS, LOG_Q, CODE,
+                query, own, inside, scale, best, total, square, tile * BN, VECTORS, OFFSET, CODE,
                 PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, NAMED, False, PRECISION, EMU,
             )
         if N % BN != 0:
             best, total, square = _add_tile(
-                query, own, inside, scale, best, total, square, N // BN * BN, VECTORS, LOG_Q, CODE,
+                query, own, inside, scale, best, total, square, N // BN * BN, VECTORS, OFFSET, CODE,
                 PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, NAMED, True, PRECISION, EMU,
             )
         shift = tl.where(best == float("-inf"), 0.0, best)
@@ -64,18 +64,18 @@ def symmetric_kernel(
 
 @triton.jit
 def _add_tile(
-    query, own, inside, scale, best, total, square, start, VECTORS, LOG_Q, CODE, PART_BEST, PART_SUM, N,
+    query, own, inside, scale, best, total, square, start, VECTORS, OFFSET, CODE, PART_BEST, PART_SUM, N,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
     """One tile of columns more in the rows' sums, and these rows in the sums of the tile's columns."""
     columns = start + tl.arange(0, BN)
     there = columns < N if EDGE else None
-    past_best = tl.load(PART_BEST + columns, mask=there)
-    past_sum = tl.load(PART_SUM + columns, mask=there)
+    past_best = entries(PART_BEST, columns, N, 0.0, EDGE)
+    past_sum = entries(PART_SUM, columns, N, 0.0, EDGE)
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
     score = tl.dot(query, tl.trans(vectors), input_precision=PRECISION) * scale
-    code = tl.load(CODE + columns, mask=there, other=-2) if NAMED else columns
+    code = entries(CODE, columns, N, -2, EDGE) if NAMED else columns
     score = tl.where((own[:, None] == code[None, :]) | ~inside[:, None], float("-inf"), score)
     if EDGE:
         score = tl.where((columns < N)[None, :], score, float("-inf"))
@@ -86,7 +86,7 @@ def _add_tile(
     tl.store(PART_BEST + columns, column_best, mask=there)
     tl.store(PART_SUM + columns, column_sum, mask=there)
 
-    logit = score - tl.load(LOG_Q + columns, mask=there)[None, :] if CORRECTED else score
+    logit = score + entries(OFFSET, columns, N, 0.0, EDGE)[None, :] if CORRECTED else score
     top = tl.maximum(best, tl.max(logit, 1))
     shift = tl.where(top == float("-inf"), 0.0, top)
     share = tl.exp2(logit - shift[:, None])

@@ -27,6 +27,14 @@ def tile_of(BASE, start, count, D: tl.constexpr, ROWS: tl.constexpr, BD: tl.cons
 
 
 @triton.jit
+def entries(BASE, places, count, OTHER: tl.constexpr, EDGE: tl.constexpr):
+    """One number per place; with EDGE, OTHER past `count`."""
+    if EDGE:
+        return tl.load(BASE + places, mask=places < count, other=OTHER)
+    return tl.load(BASE + places)
+
+
+@triton.jit
 def rounded(share, TYPE: tl.constexpr, EMU: tl.constexpr):
     """Shares in the precision in which tensor cores take them."""
     share = share.to(TYPE)

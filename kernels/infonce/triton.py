@@ -77,7 +77,7 @@ class _Pool:
     rows: int
     columns: int
     dim: int
-    scores: tuple[Tensor, ...]  # query, vectors, scale in bits, log_q in bits, row codes, column codes
+    scores: tuple[Tensor, ...]  # query, vectors, scale in bits, minus log_q in bits, row codes, column codes
     corrected: bool
     named: bool
 
@@ -85,9 +85,9 @@ class _Pool:
     def of(cls, problem: Problem) -> _Pool:
         query, vectors = problem.query.contiguous(), problem.vectors.contiguous()
         _require(query)
-        log_q = problem.scale[None] if problem.log_q is None else problem.log_q * BITS
+        offset = problem.scale[None] if problem.log_q is None else problem.log_q * -BITS
         codes = (problem.hits.start.contiguous(), problem.hits.code.contiguous())
-        scores = (query, vectors, problem.scale * BITS, log_q, *codes)
+        scores = (query, vectors, problem.scale * BITS, offset, *codes)
         return cls(len(query), len(vectors), query.shape[1], scores, problem.log_q is not None, problem.named)
 
     @property
@@ -177,7 +177,7 @@ def _look_up(problem: Problem, pool: _Pool, found: Found) -> None:
 
 def _of_vectors(problem: Problem, pool: _Pool, shares: _Shares, of_query: Tensor | None) -> Tensor:
     """[N, D]; with of_query [B, D], zero at first, the rows' gradient is added there by the same kernel."""
-    query, vectors, scale, log_q, row, code = pool.scores
+    query, vectors, scale, offset, row, code = pool.scores
     atomic = of_query is not None
     of_vectors = problem.scale.new_zeros(problem.vectors.shape)
     if not pool.rows:
@@ -187,7 +187,7 @@ def _of_vectors(problem: Problem, pool: _Pool, shares: _Shares, of_query: Tensor
         query * shares.sign[:, None].to(query.dtype),
         vectors,
         scale * shares.sign,
-        log_q,
+        offset,
         row,
         code,
         shares.folded,
