@@ -5,14 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.infonce import check, reference
-from kernels.infonce.assemble import implementation, inside, output, scale_of, weighted
+from kernels.infonce.assemble import implementation, inside, rows, scale_of, weighted
 from kernels.infonce.hits import by_id, by_place
 from kernels.infonce.multi import infonce_multi
 from kernels.infonce.op import scan
 from kernels.infonce.problem import Problem, full
 from kernels.infonce.reference import InfoNCEOutput, cost
+from kernels.infonce.ring import infonce_ring
 
-__all__ = ["InfoNCEOutput", "infonce", "infonce_multi"]
+__all__ = ["InfoNCEOutput", "infonce", "infonce_multi", "infonce_ring"]
 
 
 def infonce(  # noqa: PLR0913
@@ -50,9 +51,8 @@ def infonce(  # noqa: PLR0913
     Raises ValueError for shapes, dtypes and devices that don't fit and for a temperature that isn't positive, IndexError
     for targets outside the pool; on a device, where looking would be a wait, such rows are NaN instead.
     """
-    _check(query, vectors, target, log_q, ids, weight)
-    check.check_temperature(temperature, query)
-    check.check_choice("positive_mode", positive_mode, ("sampled", "corrected"))
+    check.check_all(query, vectors, target, log_q, ids, weight)
+    check.check_modes(temperature, positive_mode, query)
     impl = implementation(impl, (query, vectors))
     target, poison = inside(target, len(vectors))
     if impl == "reference":
@@ -75,23 +75,7 @@ def infonce(  # noqa: PLR0913
     log_q = log_q if log_q is None else log_q.to(full(query.dtype))
     raw, found = scan(Problem(query, vectors, scale, log_q, target, hits, named, symmetric), False, impl)
     raw = raw + poison
-    own = raw
-    if log_q is not None and positive_mode == "sampled":
-        chosen = log_q[target]
-        own = raw - chosen.masked_fill(chosen.isposinf(), 0)
-    rows = output(own, found.rivals, own, found, positive_mode)
+    output = rows(raw, found, log_q, target, positive_mode)
     if symmetric:
-        rows = rows._replace(loss=(rows.loss + cost(found.columns[target] - raw, "sampled")) / 2)
-    return weighted(rows, weight)
-
-
-def _check(  # noqa: PLR0913
-    query: Tensor, vectors: Tensor, target: Tensor, log_q: Tensor | None, ids: Tensor | None, weight: Tensor | None
-) -> None:
-    check.check_embeddings(query, vectors)
-    check.check_vector("target", target, len(query), query, whole=True)
-    check.check_vector("log_q", log_q, len(vectors), query)
-    check.check_vector("ids", ids, len(vectors), query, whole=True)
-    check.check_vector("weight", weight, len(query), query)
-    check.check_constant("log_q", log_q)
-    check.check_target(target, len(vectors))
+        output = output._replace(loss=(output.loss + cost(found.columns[target] - raw, "sampled")) / 2)
+    return weighted(output, weight)

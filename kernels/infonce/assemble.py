@@ -40,13 +40,17 @@ def inside(target: Tensor, columns: int) -> tuple[Tensor, Tensor]:
     return target.masked_fill(~known, 0), poison
 
 
-def output(own: Tensor, rivals: Tensor, best_own: Tensor, found: Found, mode: str) -> InfoNCEOutput:
-    """Losses and diagnostics of rows whose positive has the logit own [B] beside the rivals' log sum exp [B]."""
-    lse = torch.logaddexp(own, rivals)
+def rows(raw: Tensor, found: Found, log_q: Tensor | None, target: Tensor, mode: str) -> InfoNCEOutput:
+    """The losses of choosing a column, and the diagnostics; raw [B] are the positives' scores without log_q."""
+    own = raw
+    if log_q is not None and mode == "sampled":
+        chosen = log_q[target]
+        own = raw - chosen.masked_fill(chosen.isposinf(), 0)
+    lse = torch.logaddexp(own, found.rivals)
     with torch.no_grad():
-        accuracy = (best_own > found.best).to(lse.dtype).masked_fill(lse.isnan(), torch.nan)
+        accuracy = (own > found.best).to(lse.dtype).masked_fill(lse.isnan(), torch.nan)
         mass = torch.sigmoid(found.hits - lse)
-    return InfoNCEOutput(cost(rivals - own, mode), lse, accuracy, found.effective.detach(), mass)
+    return InfoNCEOutput(cost(found.rivals - own, mode), lse, accuracy, found.effective.detach(), mass)
 
 
 def weighted(found: InfoNCEOutput, weight: Tensor | None) -> InfoNCEOutput:

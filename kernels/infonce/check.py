@@ -8,6 +8,25 @@ from torch import Tensor
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
+def check_all(  # noqa: PLR0913
+    query: Tensor, vectors: Tensor, target: Tensor, log_q: Tensor | None, ids: Tensor | None, weight: Tensor | None
+) -> None:
+    """Raise ValueError or IndexError unless every tensor fits query [B, D] and vectors [N, D]."""
+    check_embeddings(query, vectors)
+    check_vector("target", target, len(query), query, whole=True)
+    check_vector("log_q", log_q, len(vectors), query)
+    check_vector("ids", ids, len(vectors), query, whole=True)
+    check_vector("weight", weight, len(query), query)
+    check_constant("log_q", log_q)
+    check_target(target, len(vectors))
+
+
+def check_modes(temperature: float | Tensor, positive_mode: str, query: Tensor) -> None:
+    """Raise ValueError unless the temperature is positive and the mode is known."""
+    check_temperature(temperature, query)
+    check_choice("positive_mode", positive_mode, ("sampled", "corrected"))
+
+
 def check_embeddings(query: Tensor, vectors: Tensor) -> None:
     """Raise ValueError unless query [B, D] and vectors [N, D] are of one float dtype and on one device."""
     if query.ndim != 2 or vectors.ndim != 2 or query.shape[1] != vectors.shape[1] or query.shape[1] == 0:
@@ -51,6 +70,8 @@ def check_temperature(temperature: float | Tensor, query: Tensor) -> None:
 
 def check_target(target: Tensor, columns: int) -> None:
     """Raise IndexError where a target names no column, if that can be seen without waiting for a device."""
+    if len(target) and not columns:
+        raise ValueError(f"there are {len(target)} rows and no column: a row's positive must be in the pool")
     if not can_look(target) or not len(target):
         return
     outside = (target < 0) | (target >= columns)

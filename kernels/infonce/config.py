@@ -15,22 +15,21 @@ class Tiles:
     stages: int
 
 
-KERNELS = ("forward", "symmetric", "query", "vectors", "atomic")
 WIDTHS = (64, 128, 256)
 DEFAULTS: dict[bool, dict[str, tuple[Tiles, ...]]] = {  # numbers of 2 bytes or not -> kernel -> by WIDTHS
     True: {
         "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 128, 8, 2)),
-        "symmetric": (Tiles(128, 64, 4, 3), Tiles(128, 64, 4, 3), Tiles(128, 64, 8, 2)),
+        "symmetric": (Tiles(256, 32, 4, 3), Tiles(256, 32, 4, 2), Tiles(128, 64, 8, 2)),
         "query": (Tiles(128, 64, 4, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
         "vectors": (Tiles(64, 128, 4, 3), Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2)),
         "atomic": (Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2), Tiles(32, 128, 8, 2)),
     },
     False: {
-        "forward": (Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2)),
-        "symmetric": (Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2)),
-        "query": (Tiles(64, 64, 4, 2), Tiles(64, 32, 4, 2), Tiles(64, 32, 8, 2)),
-        "vectors": (Tiles(64, 64, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 64, 8, 2)),
-        "atomic": (Tiles(64, 64, 4, 2), Tiles(32, 64, 4, 2), Tiles(32, 64, 8, 2)),
+        "forward": (Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2), Tiles(64, 32, 8, 2)),
+        "symmetric": (Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2)),
+        "query": (Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2)),
+        "vectors": (Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 2)),
+        "atomic": (Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 1)),
     },
 }
 TRIALS: dict[str, tuple[tuple[Tiles, ...], ...]] = {  # of 2 bytes: kernel -> by WIDTHS, what `make gpu` tries beside

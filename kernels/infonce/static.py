@@ -9,7 +9,7 @@ from kernels.infonce.backward import query_kernel, vectors_kernel
 from kernels.infonce.config import DEFAULTS, TRIALS, WIDTHS, Tiles
 from kernels.infonce.forward import forward_kernel
 from kernels.infonce.symmetric import symmetric_kernel
-from kernels.static import Bars, StaticCase
+from kernels.static import ARCHS, Bars, StaticCase
 
 FUNCTIONS = {
     "forward": forward_kernel,
@@ -19,12 +19,19 @@ FUNCTIONS = {
     "atomic": vectors_kernel,
 }
 EMBEDDINGS, CODES = ("QUERY", "VECTORS"), ("ROW", "CODE", "LOW", "HIGH")
+KINDS = {
+    "forward": ("full", "plain"),
+    "symmetric": ("both",),
+    "query": ("full", "plain", "both"),
+    "vectors": ("full", "plain", "both"),
+    "atomic": ("full",),
+}
 FULL, PLAIN = 11.0, 8.0  # instructions per logit-lane, with ids and log_q and without
 
 
 def _case(kernel: str, width: int, size: Tiles, kind: str, half: bool, default: bool) -> StaticCase:
-    """`kind` is "full" (log_q, ids) or "plain" (neither)."""
-    function, full = FUNCTIONS[kernel], kind == "full"
+    """`kind` is "full" (log_q, ids), "plain" (neither) or "both" (full, and both directions)."""
+    function, full = FUNCTIONS[kernel], kind != "plain"
     constants: dict[str, Any] = {
         "D": width,
         "BM": size.rows,
@@ -32,16 +39,17 @@ def _case(kernel: str, width: int, size: Tiles, kind: str, half: bool, default: 
         "BD": width,
         "CORRECTED": full,
         "NAMED": full,
-        "SYMMETRIC": kernel == "symmetric",
+        "SYMMETRIC": kind == "both",
         "ATOMIC": kernel == "atomic",
-        "PRECISION": "ieee" if half else "tf32x3",
+        "PRECISION": "ieee",
         "EMU": False,
     }
     constants = {name: given for name, given in constants.items() if name in function.arg_names}
     pointers = {name: "*fp32" for name in function.arg_names if name not in constants}
     pointers |= dict.fromkeys(EMBEDDINGS, "*bf16" if half else "*fp32")
     pointers |= {name: "*i32" for name in CODES if name in pointers}
-    counted = half and width < 256 and kernel in ("forward", "query", "vectors")
+    counted = half and width < 256 and kind != "both" and kernel != "atomic"
+    bars = Bars(0 if width < 256 else 128, tensor_core=half, per_lane=(FULL if full else PLAIN) if counted else None)
     return StaticCase(
         name=f"{kernel}-d{width}-{kind}-{'bf16' if half else 'fp32'}-{size.rows}x{size.columns}x{size.warps}x{size.stages}",
         kernel=function,
@@ -51,7 +59,8 @@ def _case(kernel: str, width: int, size: Tiles, kind: str, half: bool, default: 
         stages=size.stages,
         logits=size.rows * size.columns,
         default=default,
-        bars=Bars(stack=0 if width < 256 else 128, per_lane=(FULL if full else PLAIN) if counted else None),
+        archs=ARCHS if default else (90,),
+        bars=bars,
         peeled=True,
     )
 
@@ -60,12 +69,12 @@ def _cases() -> Iterator[StaticCase]:
     for half, table in DEFAULTS.items():
         for kernel, sizes in table.items():
             for width, size in zip(WIDTHS, sizes, strict=True):
-                for kind in ("full", "plain") if half else ("full",):
-                    yield _case(kernel, width, size, kind, half, default=half)
+                for kind in KINDS[kernel] if half else KINDS[kernel][:1]:
+                    yield _case(kernel, width, size, kind, half, default=True)
     for kernel, sizes in TRIALS.items():
         for width, tried in zip(WIDTHS, sizes, strict=True):
             for size in tried:
-                yield _case(kernel, width, size, "full", True, default=False)
+                yield _case(kernel, width, size, "full", half=True, default=False)
 
 
 CASES = tuple(_cases())

@@ -14,8 +14,8 @@ def symmetric_kernel(
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
     OFFSET,  # [N] bits: minus log_q
-    ROW,  # [B] int32, as in the forward pass
-    CODE,  # [N] int32; without NAMED it isn't read
+    ROW,  # [B] int32: the code that is closed to the row; -1 for none
+    CODE,  # [N] int32: of a column, its place where hits aren't by id
     RIVALS,  # [B] out, nats
     BEST,  # [B] out, nats
     EFFECTIVE,  # [B] out
@@ -28,7 +28,6 @@ def symmetric_kernel(
     BN: tl.constexpr,
     BD: tl.constexpr,
     CORRECTED: tl.constexpr,
-    NAMED: tl.constexpr,
     PRECISION: tl.constexpr,
     EMU: tl.constexpr,
 ):
@@ -48,12 +47,12 @@ def symmetric_kernel(
         for tile in range(0, N // BN):
             best, total, square = _add_tile(
                 query, own, inside, scale, best, total, square, tile * BN, VECTORS, OFFSET, CODE,
-                PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, NAMED, False, PRECISION, EMU,
+                PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, False, PRECISION, EMU,
             )
         if N % BN != 0:
             best, total, square = _add_tile(
                 query, own, inside, scale, best, total, square, N // BN * BN, VECTORS, OFFSET, CODE,
-                PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, NAMED, True, PRECISION, EMU,
+                PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, True, PRECISION, EMU,
             )
         shift = tl.where(best == float("-inf"), 0.0, best)
         tl.store(RIVALS + rows, (shift + tl.log2(total)) * 0.6931471805599453, mask=inside)
@@ -65,7 +64,7 @@ def symmetric_kernel(
 @triton.jit
 def _add_tile(
     query, own, inside, scale, best, total, square, start, VECTORS, OFFSET, CODE, PART_BEST, PART_SUM, N,
-    D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
+    D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
     """One tile of columns more in the rows' sums, and these rows in the sums of the tile's columns."""
@@ -75,8 +74,8 @@ def _add_tile(
     past_sum = entries(PART_SUM, columns, N, 0.0, EDGE)
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
     score = tl.dot(query, tl.trans(vectors), input_precision=PRECISION) * scale
-    code = entries(CODE, columns, N, -2, EDGE) if NAMED else columns
-    score = tl.where((own[:, None] == code[None, :]) | ~inside[:, None], float("-inf"), score)
+    closed = own[:, None] == entries(CODE, columns, N, -2, EDGE)[None, :]
+    score = tl.where(closed | ~inside[:, None], float("-inf"), score)
     if EDGE:
         score = tl.where((columns < N)[None, :], score, float("-inf"))
 

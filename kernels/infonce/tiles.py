@@ -16,7 +16,7 @@ def tile_of(BASE, start, count, D: tl.constexpr, ROWS: tl.constexpr, BD: tl.cons
     if EDGE:
         rows = tl.minimum(rows, count - 1 - start)
     places = tl.arange(0, BD)
-    pointers = BASE + start.to(tl.int64) * D + rows[:, None] * D + places[None, :]
+    pointers = BASE + tl.cast(start, tl.int64) * D + rows[:, None] * D + places[None, :]
     if BD == D:
         tile = tl.load(pointers)
     else:

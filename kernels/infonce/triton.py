@@ -107,7 +107,7 @@ class _Pool:
             "BD": self.width,
             "CORRECTED": self.corrected,
             "NAMED": self.named,
-            "PRECISION": "ieee" if self.half else "tf32x3" if exact else "tf32",
+            "PRECISION": "ieee" if self.half or exact else "tf32",
             "EMU": INTERPRETED and self.half,
             "num_warps": size.warps,
             "num_stages": size.stages,
@@ -157,9 +157,9 @@ def _both_ways(pool: _Pool, out: tuple[Tensor, ...]) -> Tensor:
     best = out[0].new_full((programs, pool.columns), -torch.inf)
     total = out[0].new_zeros(programs, pool.columns)
     if pool.rows:
-        symmetric_kernel[(programs,)](  # type: ignore[index]
-            *pool.scores, *out, best, total, pool.rows, pool.columns, **pool.options(size)
-        )
+        options = pool.options(size)
+        del options["NAMED"]
+        symmetric_kernel[(programs,)](*pool.scores, *out, best, total, pool.rows, pool.columns, **options)  # type: ignore[index]
     top = best.amax(0)
     shift = top.masked_fill(top == -torch.inf, 0)
     return (best.sub_(shift).exp2_().mul_(total).sum(0).log2() + shift) / BITS
