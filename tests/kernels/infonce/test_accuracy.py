@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from kernels.infonce.config import Tiles
-from tests.kernels.infonce.cases import COVERING, IMPLS, assert_no_worse, draw
+from tests.kernels.infonce.cases import COVERING, DEVICE, IMPLS, assert_no_worse, draw, results
 
 SHAPES = ((1, 16, 5), (33, 17, 20), (100, 31, 37), (64, 64, 64), (70, 1, 130))
-SMALL = Tiles(32, 32, 4, 2)
-
-
-@pytest.fixture
-def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the default tiles such few rows and columns are one tile with masks: no loop would turn twice."""
-    monkeypatch.setattr("kernels.infonce.triton.tiles", lambda *_: SMALL)
 
 
 def name(flags: dict[str, bool]) -> str:
@@ -30,3 +22,65 @@ def name(flags: dict[str, bool]) -> str:
 @pytest.mark.parametrize("flags", COVERING, ids=name)
 def test_every_pair_of_features(flags: dict[str, bool], shape: tuple[int, int, int], impl: str) -> None:
     assert_no_worse(draw(shape, flags, seed=sum(shape)), impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_seeds_with_the_default_tiles(seed: int, impl: str) -> None:
+    flags = COVERING[seed::3]
+    for each in flags:
+        assert_no_worse(draw((130, 71, 24), each, seed), impl)
+
+
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("impl", IMPLS)
+def test_many_rows_and_columns(impl: str, bf16: bool) -> None:
+    """1000 x 1037 x 96: many tiles of the default sizes, ragged on all sides."""
+    flags = {"extra": True, "bf16": bf16, "log_q": True, "ids": bf16}
+    assert_no_worse(draw((1000, 37, 96), flags), impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_long_sums(impl: str) -> None:
+    assert_no_worse(draw((3, 20_000, 8), {"extra": True, "log_q": True}), impl)
+    if impl == "chunked":
+        assert_no_worse(draw((5000, 0, 8), {"symmetric": True}), impl)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("flags", COVERING[1::2], ids=name)
+def test_the_atomic_backward_pass(flags: dict[str, bool]) -> None:
+    assert_no_worse(draw((70, 9, 37), flags), "triton-atomic")
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("impl", IMPLS)
+def test_float16(impl: str) -> None:
+    for flags in (COVERING[3], COVERING[4]):
+        case = draw((40, 30, 24), {**flags, "extra": True, "bf16": False})
+        case = replace(case, query=case.query.half(), vectors=case.vectors.half(), upstream=case.upstream * 2.0**-8)
+        assert_no_worse(case, impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_diagonal_targets_leave_most_tiles_without_masks(impl: str, small_tiles: None) -> None:
+    case = draw((96, 64, 16), {"extra": True})
+    for shift in (0, 40, 64):
+        assert_no_worse(replace(case, target=torch.arange(96, device=DEVICE) + shift), impl)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_sharp_temperature(impl: str) -> None:
+    case = draw((60, 40, 32), {"extra": True, "ids": True, "symmetric": True})
+    unit = {name: torch.nn.functional.normalize(getattr(case, name), dim=1) for name in ("query", "vectors")}
+    case = replace(case, temperature=torch.tensor(0.01, device=DEVICE), **unit)
+    assert_no_worse(case, impl)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_gradient_of_zero_is_zero(impl: str) -> None:
+    case = draw((33, 3, 8), {"extra": True, "symmetric": True})
+    for name, x in results(replace(case, upstream=torch.zeros_like(case.upstream)), impl).items():
+        if name.startswith("gradient"):
+            assert x.count_nonzero() == 0, name
