@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.infonce import check, reference
-from kernels.infonce.assemble import implementation, inside, rows, scale_of, weighted
+from kernels.infonce.assemble import implementation, inside, least, own_log_q, rows, scale_of, weighted
 from kernels.infonce.hits import by_id, by_place
 from kernels.infonce.multi import infonce_multi
 from kernels.infonce.op import scan
@@ -38,7 +38,7 @@ def infonce(  # noqa: PLR0913
     rivals has loss 0 and no gradient. The van den Oord et al. 2018 loss; log_q after Bengio and Senécal 2008.
 
     log_q [N] is the log of how often a column is to be expected in the pool; it gets no gradient. A positive whose own
-    log_q is +inf isn't corrected. positive_mode "sampled" corrects the positive like any column; "corrected"
+    log_q is +inf is corrected like its copy with the least log_q, and not at all without a copy. positive_mode "sampled" corrects the positive like any column; "corrected"
     (arXiv 2507.09331) doesn't: the loss is w * (log sum exp of the rivals - the positive's logit), where w = 1 - the
     positive's share is held constant in the gradient.
     ids [N] int64 name the columns. temperature is a number or a 0-d tensor, which may want its gradient; weight [B]
@@ -68,14 +68,15 @@ def infonce(  # noqa: PLR0913
             mask_hits=mask_hits,
             symmetric=symmetric,
         )
-        return found._replace(loss=found.loss + poison, lse=found.lse + poison)
-    named = ids is not None and mask_hits
-    hits = by_id(ids[target], ids) if named else by_place(target, len(vectors))
-    scale = scale_of(temperature, query)
-    log_q = log_q if log_q is None else log_q.to(full(query.dtype))
-    raw, found = scan(Problem(query, vectors, scale, log_q, target, hits, named, symmetric), False, impl)
+        return found._replace(loss=found.loss * (1 + poison), lse=found.lse * (1 + poison))
+    named = None if ids is None else by_id(ids[target], ids)
+    hits = by_place(target, len(vectors)) if named is None or not mask_hits else named
+    scale, log_q = scale_of(temperature, query), None if log_q is None else log_q.to(full(query.dtype))
+    problem = Problem(query, vectors, scale, log_q, target, hits, hits is named, symmetric)
+    raw, found = scan(problem, False, impl)
     raw = raw + poison
-    output = rows(raw, found, log_q, target, positive_mode)
+    elsewhere = None if log_q is None or named is None else least(log_q, named)
+    output = rows(raw, found, own_log_q(log_q, target, elsewhere), positive_mode)
     if symmetric:
         output = output._replace(loss=(output.loss + cost(found.columns[target] - raw, "sampled")) / 2)
     return weighted(output, weight)

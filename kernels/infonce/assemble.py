@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.choose import choose
+from kernels.infonce.hits import Hits
 from kernels.infonce.problem import Found, full
 from kernels.infonce.reference import InfoNCEOutput, cost
 
@@ -40,12 +41,24 @@ def inside(target: Tensor, columns: int) -> tuple[Tensor, Tensor]:
     return target.masked_fill(~known, 0), poison
 
 
-def rows(raw: Tensor, found: Found, log_q: Tensor | None, target: Tensor, mode: str) -> InfoNCEOutput:
-    """The losses of choosing a column, and the diagnostics; raw [B] are the positives' scores without log_q."""
-    own = raw
-    if log_q is not None and mode == "sampled":
-        chosen = log_q[target]
-        own = raw - chosen.masked_fill(chosen.isposinf(), 0)
+def own_log_q(log_q: Tensor | None, target: Tensor, elsewhere: Tensor | None) -> Tensor | None:
+    """[B] what corrects the positives: their own log_q, or where that is +inf the least of their copies, 0 without any."""
+    if log_q is None:
+        return None
+    own = log_q[target]
+    other = torch.zeros_like(own) if elsewhere is None else elsewhere.masked_fill(elsewhere.isposinf(), 0)
+    return torch.where(own.isposinf(), other, own)
+
+
+def least(log_q: Tensor, hits: Hits) -> Tensor:
+    """[B] the least log_q among the columns with a row's id, +inf for none."""
+    by_code = torch.full_like(log_q, torch.inf).scatter_reduce(0, hits.code.long(), log_q, "amin")
+    return by_code[hits.start.long().clamp(min=0)].masked_fill(hits.start < 0, torch.inf)
+
+
+def rows(raw: Tensor, found: Found, offset: Tensor | None, mode: str) -> InfoNCEOutput:
+    """The losses of choosing a column, and the diagnostics; raw [B] are the positives' scores, offset [B] their log_q."""
+    own = raw if offset is None or mode == "corrected" else raw - offset
     lse = torch.logaddexp(own, found.rivals)
     with torch.no_grad():
         accuracy = (own > found.best).to(lse.dtype).masked_fill(lse.isnan(), torch.nan)

@@ -149,14 +149,14 @@ def vectors_kernel(
     for i in range(0, whole - (last - first)):
         tile = tl.where(i < first, i, i + last - first)
         total = _vectors_tile(
-            vectors, offset, code, back_lse, back_gradient, total, tile,
+            vectors, there, offset, code, back_lse, back_gradient, total, tile,
             QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
             D, BM, BD, CORRECTED, NAMED, SYMMETRIC, ATOMIC, False, PRECISION, EMU,
         )
     for i in range(0, last - first + tl.cdiv(B, BM) - whole):
         tile = tl.where(i < last - first, first + i, whole)
         total = _vectors_tile(
-            vectors, offset, code, back_lse, back_gradient, total, tile,
+            vectors, there, offset, code, back_lse, back_gradient, total, tile,
             QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
             D, BM, BD, CORRECTED, NAMED, SYMMETRIC, ATOMIC, True, PRECISION, EMU,
         )
@@ -167,7 +167,7 @@ def vectors_kernel(
 
 @triton.jit
 def _vectors_tile(
-    vectors, offset, code, back_lse, back_gradient, total, tile,
+    vectors, there, offset, code, back_lse, back_gradient, total, tile,
     QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
     D: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
     SYMMETRIC: tl.constexpr, ATOMIC: tl.constexpr, EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
@@ -192,6 +192,8 @@ def _vectors_tile(
     if SYMMETRIC:
         back = tl.exp2(score - back_lse[:, None]) * back_gradient[:, None]
         share = share * entries(GRADIENT, rows, B, 0.0, EDGE)[None, :] + back
+    if ATOMIC:  # columns past N are copies of the last one: nobody stores their sums, but rows would add them
+        share = tl.where(there[:, None], share, 0.0)
     share = rounded(share, QUERY.dtype.element_ty, EMU)
     if ATOMIC:
         places = tl.arange(0, BD)

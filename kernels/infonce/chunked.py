@@ -81,7 +81,7 @@ def _summarise(logits: Tensor, rows: slice, found: Found) -> None:
     total = share.sum(1)
     found.best[rows] = best
     found.rivals[rows] = total.log() + shift
-    found.effective[rows] = (total / torch.linalg.vector_norm(share, dim=1)).square_().masked_fill_(total == 0, 0)
+    found.effective[rows] = (total.square_() / share.square_().sum(1)).masked_fill_(total == 0, 0)
 
 
 def _of_hits(problem: Problem, rows: slice, closed: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,11 @@ def infonce(  # noqa: PLR0913
         offset[:-1] = log_q.to(raw.dtype)
     absent = offset == torch.inf
     logits = raw - offset
-    own_offset = offset[target].masked_fill(absent[target], 0)
+    own_offset = offset[target]
+    if ids is not None:  # a positive that competes elsewhere is corrected as there
+        copies = torch.where(F.pad(ids[target, None] == ids, (0, 1)), offset, torch.inf)
+        own_offset = torch.where(absent[target], copies.amin(1), own_offset)
+    own_offset = own_offset.masked_fill(own_offset == torch.inf, 0)
     own_raw = raw.gather(1, target[:, None])[:, 0]
     own = own_raw if positive_mode == "corrected" else own_raw - own_offset
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kernels.infonce import check
-from kernels.infonce.assemble import implementation, inside, rows, scale_of, weighted
+from kernels.infonce.assemble import implementation, inside, least, own_log_q, rows, scale_of, weighted
 from kernels.infonce.hits import by_id, by_place
 from kernels.infonce.problem import Found, Problem, Wanted, add_own, full, own_scores
 from kernels.infonce.reference import InfoNCEOutput
@@ -45,9 +45,10 @@ def infonce_ring(  # noqa: PLR0913
     check.check_choice("impl", impl, ("triton", "chunked"))
     target, poison = inside(target, len(vectors))
     log_q = log_q if log_q is None else log_q.to(full(query.dtype))
-    ids = ids if mask_hits else None
-    raw, *found = _Ring.apply(query, vectors, scale_of(temperature, query), _Local(target, log_q, ids, impl, group))  # type: ignore[misc]
-    return weighted(rows(raw + poison, Found(*found), log_q, target, positive_mode), weight)
+    local = _Local(target, log_q, ids, mask_hits, impl, group)
+    raw, elsewhere, *found = _Ring.apply(query, vectors, scale_of(temperature, query), local)  # type: ignore[misc]
+    offset = own_log_q(log_q, target, elsewhere)
+    return weighted(rows(raw + poison, Found(*found), offset, positive_mode), weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,19 @@ class _Local:
     target: Tensor
     log_q: Tensor | None
     ids: Tensor | None
+    mask_hits: bool
     impl: str
     group: Any
 
-    def problem(self, query: Tensor, scale: Tensor, block: list[Tensor], own: bool) -> Problem:
-        """The worker's rows against a block of columns, its own or another worker's."""
+    def problem(self, query: Tensor, scale: Tensor, block: list[Tensor], own: bool) -> tuple[Problem, Tensor]:
+        """The worker's rows against a block of columns, its own or another's; the least log_q of a positive's copies."""
         vectors, *rest = block
         log_q = rest.pop(0) if self.log_q is not None else None
         target = self.target if own else torch.full_like(self.target, -1)
-        hits = by_place(target, len(vectors)) if self.ids is None else by_id(self.ids[self.target], rest[0])
-        return Problem(query, vectors, scale, log_q, target, hits, self.ids is not None, False)
+        named = None if self.ids is None else by_id(self.ids[self.target], rest[0])
+        hits = by_place(target, len(vectors)) if named is None or not self.mask_hits else named
+        elsewhere = scale.new_full(target.shape, torch.inf) if log_q is None or named is None else least(log_q, named)
+        return Problem(query, vectors, scale, log_q, target, hits, hits is named, False), elsewhere
 
     def block(self, vectors: Tensor) -> list[Tensor]:
         return [x.contiguous() for x in (vectors, self.log_q, self.ids) if x is not None]
@@ -77,24 +81,28 @@ class _Ring(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, vectors: Tensor, scale: Tensor, local: _Local) -> tuple[Tensor, ...]:
         ctx.module, ctx.local = importlib.import_module(f"kernels.infonce.{local.impl}"), local
         merged: Found | None = None
+        nearest = scale.new_full((len(query),), torch.inf)
         for step, block in enumerate(_round(local.block(vectors), local.group)):
-            found = ctx.module.forward(local.problem(query, scale, block, step == 0))
+            problem, elsewhere = local.problem(query, scale, block, step == 0)
+            found = ctx.module.forward(problem)
             merged = found if merged is None else _merge(merged, found)
+            nearest = torch.minimum(nearest, elsewhere)
         assert merged is not None
         ctx.save_for_backward(query, vectors, scale, merged.rivals)
-        ctx.mark_non_differentiable(*merged[1:])
-        return own_scores(local.problem(query, scale, local.block(vectors), True)), *merged
+        ctx.mark_non_differentiable(nearest, *merged[1:])
+        problem, _ = local.problem(query, scale, local.block(vectors), True)
+        return own_scores(problem), nearest, *merged
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, own: Tensor, rivals: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, own: Tensor, _: Tensor, rivals: Tensor, *others: Tensor) -> tuple[Tensor | None, ...]:
         query, vectors, scale, lse = ctx.saved_tensors
         local, nothing = ctx.local, scale.new_empty(0)
         found, wanted = Found(lse, *[nothing] * 5), Wanted(own, rivals, nothing)
         of_query, travelling = torch.zeros_like(query, dtype=lse.dtype), [torch.zeros_like(vectors, dtype=lse.dtype)]
         sizes = _sizes(vectors, local.group)
         for step, block in enumerate(_round(local.block(vectors), local.group)):
-            problem = local.problem(query, scale, block, step == 0)
+            problem, _ = local.problem(query, scale, block, step == 0)
             more, of_block = ctx.module.backward(problem, found, wanted)
             of_query += more
             travelling[0] += of_block

@@ -66,7 +66,7 @@ def test_copies_of_the_positive_dont_compete(impl: str) -> None:
     target = torch.arange(20, device=DEVICE)
     vectors = case.vectors.clone()
     copies = torch.tensor([1, 25, 30, 31], device=DEVICE)
-    vectors[copies], ids[copies] = vectors[0], ids[0].clone()
+    vectors[copies], ids[copies] = vectors[0].clone(), ids[0].clone()
     kept = torch.ones(32, dtype=torch.bool, device=DEVICE)
     kept[copies] = False
     short = infonce(
@@ -101,6 +101,7 @@ def test_ties_arent_right(impl: str) -> None:
 @pytest.mark.parametrize("offset", [1e4, -1e4])
 def test_a_common_offset_leaves_the_loss(impl: str, offset: float) -> None:
     case = draw((40, 25, 16), {"extra": True, "log_q": True, "ids": True})
+    case.options["log_q"][case.target] = case.options["log_q"][case.target].nan_to_num(posinf=0.3)
     moved = loss(case, impl, log_q=case.options["log_q"] - offset)
     spacing = 2.0**-10  # of float32 at 1e4
     assert (moved - loss(case, impl)).abs().max() <= 3 * spacing

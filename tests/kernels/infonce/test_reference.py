@@ -41,7 +41,11 @@ def row(case: Case, b: int) -> Mapping[str, float]:
     rivals = [score(case, b, n) - log_q[n] for n in range(size) if n != t and ids[n] != ids[t] and log_q[n] != NOWHERE]
     hits = [score(case, b, n) - log_q[n] for n in range(size) if n != t and ids[n] == ids[t] and log_q[n] != NOWHERE]
     corrected = case.options["positive_mode"] == "corrected"
-    own = score(case, b, t) - (0 if corrected or log_q[t] == NOWHERE else log_q[t])
+    own_log_q = log_q[t]
+    if own_log_q == NOWHERE:
+        copies = [log_q[n] for n in range(size) if ids[n] == ids[t] and log_q[n] != NOWHERE]
+        own_log_q = min(copies, default=0.0)
+    own = score(case, b, t) - (0 if corrected else own_log_q)
     lse = log_sum([own, *rivals])
     loss = lse - own
     if corrected:
