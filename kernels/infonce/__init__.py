@@ -46,14 +46,14 @@ def infonce(  # noqa: PLR0913
     symmetric averages with the loss of choosing the query for the positive's column among the rows, without log_q and
     without rows whose positive is the same column or has the same id; columns that are nobody's positive have none.
     impl: "triton" ("triton-atomic" with a backward pass that is one kernel and not deterministic), "chunked",
-    "reference", or "auto": triton on a GPU up to D = 256, else chunked. All but the reference refuse second derivatives.
+    "reference", or "auto": triton for bfloat16 and float16 on a GPU up to D = 256, else chunked. All but the reference refuse second derivatives.
 
     Raises ValueError for shapes, dtypes and devices that don't fit and for a temperature that isn't positive, IndexError
     for targets outside the pool; on a device, where looking would be a wait, such rows are NaN instead.
     """
     check.check_all(query, vectors, target, log_q, ids, weight)
     check.check_modes(temperature, positive_mode, query)
-    impl = implementation(impl, (query, vectors))
+    impl = implementation(impl, query, vectors)
     target, poison = inside(target, len(vectors))
     if impl == "reference":
         found = reference.infonce(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -15,15 +13,12 @@ from kernels.infonce.reference import InfoNCEOutput, cost
 WIDEST = 256  # numbers in an embedding for which the Triton kernels hold a tile in registers
 
 
-def implementation(impl: str, tensors: Sequence[Tensor | None]) -> str:
-    """What runs for such tensors, query first: `auto` is triton on a CUDA device where its kernels can do it."""
-    query = tensors[0]
-    if impl == "auto" and query is not None and (query.shape[1] > WIDEST or query.dtype == torch.float64):
+def implementation(impl: str, query: Tensor, vectors: Tensor) -> str:
+    """What runs: `auto` is triton for 2-byte numbers on a CUDA device, since float32 has no tensor cores, else chunked."""
+    if impl == "auto" and (query.shape[1] > WIDEST or query.element_size() != 2):
         return "chunked"
-    if impl == "triton-atomic":
-        choose("infonce", "triton", tensors)
-        return impl
-    return choose("infonce", impl, tensors)
+    chosen = choose("infonce", impl.removesuffix("-atomic"), (query, vectors))
+    return impl if impl == "triton-atomic" else chosen
 
 
 def scale_of(temperature: float | Tensor, query: Tensor) -> Tensor:

@@ -15,24 +15,40 @@ class Tiles:
     stages: int
 
 
+Sizes = tuple[Tiles, Tiles, Tiles]  # by WIDTHS
+
 WIDTHS = (64, 128, 256)
-DEFAULTS: dict[bool, dict[str, tuple[Tiles, ...]]] = {  # numbers of 2 bytes or not -> kernel -> by WIDTHS
-    True: {
+FULL = Tiles(32, 32, 4, 2)  # for float32, which is there to compare with: chunks are the faster way
+DEFAULTS: dict[int, dict[str, Sizes]] = {  # of 2-byte numbers: architecture -> kernel; "both" is for both directions
+    80: {
+        "forward": (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
+        "symmetric": (Tiles(128, 32, 4, 2), Tiles(64, 32, 4, 2), Tiles(64, 32, 4, 2)),
+        "query": (Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(64, 64, 8, 2)),
+        "query-both": (Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2), Tiles(64, 32, 8, 2)),
+        "vectors": (Tiles(64, 128, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 8, 2)),
+        "vectors-both": (Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2), Tiles(32, 64, 8, 2)),
+        "atomic": (Tiles(64, 64, 8, 2), Tiles(32, 64, 4, 2), Tiles(32, 64, 8, 1)),
+    },
+    90: {
         "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 128, 8, 2)),
-        "symmetric": (Tiles(256, 32, 4, 3), Tiles(256, 32, 4, 2), Tiles(128, 64, 8, 2)),
+        "symmetric": (Tiles(256, 32, 4, 3), Tiles(128, 32, 4, 2), Tiles(128, 64, 8, 2)),
         "query": (Tiles(128, 64, 4, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
-        "vectors": (Tiles(64, 128, 4, 3), Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2)),
+        "query-both": (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
+        "vectors": (Tiles(64, 128, 4, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 2)),
+        "vectors-both": (Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 2)),
         "atomic": (Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2), Tiles(32, 128, 8, 2)),
     },
-    False: {
-        "forward": (Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2), Tiles(64, 32, 8, 2)),
-        "symmetric": (Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2)),
-        "query": (Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2), Tiles(64, 32, 8, 2)),
-        "vectors": (Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 2)),
-        "atomic": (Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 2), Tiles(32, 64, 8, 1)),
+    100: {
+        "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 64, 8, 2)),
+        "symmetric": (Tiles(128, 32, 4, 2), Tiles(128, 32, 4, 2), Tiles(128, 32, 4, 2)),
+        "query": (Tiles(64, 128, 4, 3), Tiles(64, 128, 4, 3), Tiles(64, 64, 4, 1)),
+        "query-both": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
+        "vectors": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
+        "vectors-both": (Tiles(64, 64, 8, 1), Tiles(64, 64, 8, 1), Tiles(64, 64, 8, 1)),
+        "atomic": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
     },
 }
-TRIALS: dict[str, tuple[tuple[Tiles, ...], ...]] = {  # of 2 bytes: kernel -> by WIDTHS, what `make gpu` tries beside
+TRIALS: dict[str, tuple[tuple[Tiles, ...], ...]] = {  # on sm_90: kernel -> by WIDTHS, what `make gpu` tries beside
     "forward": (
         (Tiles(128, 128, 8, 3), Tiles(64, 128, 4, 3)),
         (Tiles(128, 64, 4, 3), Tiles(64, 128, 4, 2)),
@@ -45,12 +61,16 @@ TRIALS: dict[str, tuple[tuple[Tiles, ...], ...]] = {  # of 2 bytes: kernel -> by
     ),
     "vectors": (
         (Tiles(128, 128, 8, 3), Tiles(64, 64, 4, 3)),
-        (Tiles(128, 128, 8, 2), Tiles(64, 64, 4, 3)),
+        (Tiles(128, 128, 8, 2), Tiles(64, 64, 4, 2)),
         (Tiles(64, 64, 4, 2),),
     ),
 }
 
 
-def tiles(kernel: str, width: int, half: bool) -> Tiles:
-    """The default of a kernel for embeddings of up to `width` numbers, of 2 bytes each (`half`) or 4."""
-    return DEFAULTS[half][kernel][sum(width > other for other in WIDTHS)]
+def tiles(kernel: str, width: int, arch: int) -> Tiles:
+    """The default of a kernel for embeddings of up to `width` 2-byte numbers on a compute capability such as 90.
+
+    Consumer cards, 86, 89 and 120, have the tensor cores of 80 and less shared memory, which its tiles fit into.
+    """
+    known = arch if arch in DEFAULTS else 100 if 100 < arch < 120 else 80
+    return DEFAULTS[known][kernel][sum(width > other for other in WIDTHS)]

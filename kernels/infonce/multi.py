@@ -39,7 +39,7 @@ def infonce_multi(  # noqa: PLR0913
     check.check_vector("weight", weight, len(query), query)
     check.check_constant("log_q", log_q)
     check.check_temperature(temperature, query)
-    impl = implementation(impl, (query, vectors))
+    impl = implementation(impl, query, vectors)
     if impl == "reference":
         return reference.infonce_multi(
             query, vectors, group, ids=ids, log_q=log_q, temperature=temperature, weight=weight

@@ -41,7 +41,7 @@ def infonce_ring(  # noqa: PLR0913
     """
     check.check_all(query, vectors, target, log_q, ids, weight)
     check.check_modes(temperature, positive_mode, query)
-    impl = implementation(impl, (query, vectors))
+    impl = implementation(impl, query, vectors)
     check.check_choice("impl", impl, ("triton", "chunked"))
     target, poison = inside(target, len(vectors))
     log_q = log_q if log_q is None else log_q.to(full(query.dtype))

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from kernels.infonce.backward import query_kernel, vectors_kernel
-from kernels.infonce.config import DEFAULTS, TRIALS, WIDTHS, Tiles
+from kernels.infonce.config import DEFAULTS, FULL, TRIALS, WIDTHS, Tiles
 from kernels.infonce.forward import forward_kernel
 from kernels.infonce.symmetric import symmetric_kernel
-from kernels.static import ARCHS, Bars, StaticCase
+from kernels.static import Bars, StaticCase
 
 FUNCTIONS = {
     "forward": forward_kernel,
@@ -19,19 +19,13 @@ FUNCTIONS = {
     "atomic": vectors_kernel,
 }
 EMBEDDINGS, CODES = ("QUERY", "VECTORS"), ("ROW", "CODE", "LOW", "HIGH")
-KINDS = {
-    "forward": ("full", "plain"),
-    "symmetric": ("both",),
-    "query": ("full", "plain", "both"),
-    "vectors": ("full", "plain", "both"),
-    "atomic": ("full",),
-}
-FULL, PLAIN = 11.0, 8.0  # instructions per logit-lane, with ids and log_q and without
+LIMITS = {"full": 11.0, "plain": 8.0}  # instructions per logit-lane: with log_q and ids, with neither
+MOST_STACK = (0, 0, 128)  # by WIDTHS
 
 
-def _case(kernel: str, width: int, size: Tiles, kind: str, half: bool, default: bool) -> StaticCase:
+def _case(kernel: str, width: int, size: Tiles, kind: str, arch: int, **others: Any) -> StaticCase:
     """`kind` is "full" (log_q, ids), "plain" (neither) or "both" (full, and both directions)."""
-    function, full = FUNCTIONS[kernel], kind != "plain"
+    function, full, half = FUNCTIONS[kernel], kind != "plain", others.get("half", True)
     constants: dict[str, Any] = {
         "D": width,
         "BM": size.rows,
@@ -45,36 +39,39 @@ def _case(kernel: str, width: int, size: Tiles, kind: str, half: bool, default: 
         "EMU": False,
     }
     constants = {name: given for name, given in constants.items() if name in function.arg_names}
-    pointers = {name: "*fp32" for name in function.arg_names if name not in constants}
-    pointers |= dict.fromkeys(EMBEDDINGS, "*bf16" if half else "*fp32")
-    pointers |= {name: "*i32" for name in CODES if name in pointers}
-    counted = half and width < 256 and kind != "both" and kernel != "atomic"
-    bars = Bars(0 if width < 256 else 128, tensor_core=half, per_lane=(FULL if full else PLAIN) if counted else None)
+    types = {name: "*fp32" for name in function.arg_names if name not in constants}
+    types |= dict.fromkeys(EMBEDDINGS, "*bf16" if half else "*fp32")
+    types |= {name: "*i32" for name in CODES if name in types}
+    counted = width < 256 and kernel in ("forward", "query", "vectors")
+    tile = "x".join(map(str, (size.rows, size.columns, size.warps, size.stages)))
     return StaticCase(
-        name=f"{kernel}-d{width}-{kind}-{'bf16' if half else 'fp32'}-{size.rows}x{size.columns}x{size.warps}x{size.stages}",
+        name=f"{kernel}-d{width}-{kind}-{tile}" + ("" if half else "-fp32") + f"-sm{arch}",
         kernel=function,
-        signature=pointers | {"B": "i32", "N": "i32"},
+        signature=types | {"B": "i32", "N": "i32"},
         constants=constants,
         warps=size.warps,
         stages=size.stages,
         logits=size.rows * size.columns,
-        default=default,
-        archs=ARCHS if default else (90,),
-        bars=bars,
         peeled=True,
+        default=others.get("default", True),
+        archs=(arch,),
+        bars=Bars(MOST_STACK[WIDTHS.index(width)], half, LIMITS.get(kind) if counted else None),
     )
 
 
 def _cases() -> Iterator[StaticCase]:
-    for half, table in DEFAULTS.items():
-        for kernel, sizes in table.items():
+    for arch, table in DEFAULTS.items():
+        for name, sizes in table.items():
+            kernel, _, both = name.partition("-")
+            kinds = ("both",) if both or kernel == "symmetric" else ("full",) if kernel == "atomic" else ("full", "plain")
             for width, size in zip(WIDTHS, sizes, strict=True):
-                for kind in KINDS[kernel] if half else KINDS[kernel][:1]:
-                    yield _case(kernel, width, size, kind, half, default=True)
-    for kernel, sizes in TRIALS.items():
-        for width, tried in zip(WIDTHS, sizes, strict=True):
-            for size in tried:
-                yield _case(kernel, width, size, "full", half=True, default=False)
+                for kind in kinds:
+                    yield _case(kernel, width, size, kind, arch)
+    for kernel, tried in TRIALS.items():
+        for width, sizes in zip(WIDTHS, tried, strict=True):
+            for size in sizes:
+                yield _case(kernel, width, size, "full", 90, default=False)
+        yield _case(kernel, 64, FULL, "full", 90, half=False, default=False)
 
 
 CASES = tuple(_cases())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels.choose import INTERPRETED
 from kernels.infonce.backward import query_kernel, vectors_kernel
-from kernels.infonce.config import Tiles, tiles
+from kernels.infonce.config import FULL, Tiles, tiles
 from kernels.infonce.forward import forward_kernel
 from kernels.infonce.lookup import hits_kernel
 from kernels.infonce.problem import Found, Problem, Wanted
@@ -32,7 +32,7 @@ def forward(problem: Problem) -> Found:
     if problem.symmetric:
         found = found._replace(columns=_both_ways(pool, out))
     elif pool.rows:
-        size = tiles("forward", pool.width, pool.half)
+        size = pool.tiles("forward")
         grid = (triton.cdiv(pool.rows, size.rows),)
         forward_kernel[grid](*pool.scores, *out, pool.rows, pool.columns, **pool.options(size))  # type: ignore[index]
     if problem.named and pool.rows:
@@ -45,7 +45,7 @@ def backward(problem: Problem, found: Found, wanted: Wanted) -> tuple[Tensor, Te
     pool, shares = _Pool.of(problem), _Shares.of(problem, found, wanted)
     of_query = problem.scale.new_zeros(problem.query.shape)
     if pool.rows:
-        size = tiles("query", pool.width, pool.half)
+        size = pool.tiles("query-both" if problem.symmetric else "query")
         grid = (triton.cdiv(pool.rows, size.rows),)
         query_kernel[grid](  # type: ignore[index]
             *pool.scores,
@@ -97,6 +97,11 @@ class _Pool:
     @property
     def width(self) -> int:
         return max(16, triton.next_power_of_2(self.dim))
+
+    def tiles(self, kernel: str) -> Tiles:
+        query = self.scores[0]
+        major, minor = torch.cuda.get_device_capability(query.device) if query.is_cuda else (9, 0)
+        return tiles(kernel, self.width, 10 * major + minor) if self.half else FULL
 
     def options(self, size: Tiles) -> dict[str, Any]:
         exact = torch.get_float32_matmul_precision() == "highest"
@@ -151,7 +156,7 @@ class _Shares:
 
 def _both_ways(pool: _Pool, out: tuple[Tensor, ...]) -> Tensor:
     """The forward pass in both directions; [N] log sum exps of the columns, in nats."""
-    size = tiles("symmetric", pool.width, pool.half)
+    size = pool.tiles("symmetric")
     blocks = triton.cdiv(pool.rows, size.rows)
     programs = max(1, min(blocks, _processors(pool.scores[0])))
     best = out[0].new_full((programs, pool.columns), -torch.inf)
@@ -182,7 +187,7 @@ def _of_vectors(problem: Problem, pool: _Pool, shares: _Shares, of_query: Tensor
     of_vectors = problem.scale.new_zeros(problem.vectors.shape)
     if not pool.rows:
         return of_vectors
-    size = tiles("atomic" if atomic else "vectors", pool.width, pool.half)
+    size = pool.tiles("atomic" if atomic else "vectors-both" if problem.symmetric else "vectors")
     vectors_kernel[(triton.cdiv(pool.columns, size.columns),)](  # type: ignore[index]
         query * shares.sign[:, None].to(query.dtype),
         vectors,
