@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.infonce import check, reference
-from kernels.infonce.assemble import implementation, inside, least, own_log_q, rows, scale_of, weighted
+from kernels.infonce.assemble import guess, implementation, inside, least, own_log_q, rows, scale_of, weighted
 from kernels.infonce.hits import by_id, by_place
 from kernels.infonce.multi import infonce_multi
 from kernels.infonce.op import scan
@@ -72,11 +72,12 @@ def infonce(  # noqa: PLR0913
     named = None if ids is None else by_id(ids[target], ids)
     hits = by_place(target, len(vectors)) if named is None or not mask_hits else named
     scale, log_q = scale_of(temperature, query), None if log_q is None else log_q.to(full(query.dtype))
-    problem = Problem(query, vectors, scale, log_q, target, hits, hits is named, symmetric)
-    raw, found = scan(problem, False, impl)
-    raw = raw + poison
     elsewhere = None if log_q is None or named is None else least(log_q, named)
-    output = rows(raw, found, own_log_q(log_q, target, elsewhere), positive_mode)
+    offset = own_log_q(log_q, target, elsewhere) if positive_mode == "sampled" else None
+    problem = Problem(query, vectors, scale, log_q, target, hits, hits is named, symmetric)
+    raw, found = scan(problem, impl, guess(problem, offset, weight))
+    raw = raw + poison
+    output = rows(raw, found, offset, positive_mode)
     if symmetric:
         output = output._replace(loss=(output.loss + cost(found.columns[target] - raw, "sampled")) / 2)
     return weighted(output, weight)

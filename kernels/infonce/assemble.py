@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels.choose import choose
 from kernels.infonce.hits import Hits
-from kernels.infonce.problem import Found, full
+from kernels.infonce.problem import Found, Guess, Problem, full
 from kernels.infonce.reference import InfoNCEOutput, cost
 
 WIDEST = 256  # numbers in an embedding for which the Triton kernels hold a tile in registers
@@ -52,13 +52,20 @@ def least(log_q: Tensor, hits: Hits) -> Tensor:
 
 
 def rows(raw: Tensor, found: Found, offset: Tensor | None, mode: str) -> InfoNCEOutput:
-    """The losses of choosing a column, and the diagnostics; raw [B] are the positives' scores, offset [B] their log_q."""
-    own = raw if offset is None or mode == "corrected" else raw - offset
+    """The losses of choosing a column, and the diagnostics; raw [B] are the positives' scores, offset [B] corrects them."""
+    own = raw if offset is None else raw - offset
     lse = torch.logaddexp(own, found.rivals)
     with torch.no_grad():
         accuracy = (own > found.best).to(lse.dtype).masked_fill(lse.isnan(), torch.nan)
         mass = torch.sigmoid(found.hits - lse)
     return InfoNCEOutput(cost(found.rivals - own, mode), lse, accuracy, found.effective.detach(), mass)
+
+
+def guess(problem: Problem, offset: Tensor | None, weight: Tensor | None) -> Guess:
+    """That the losses will be summed or averaged as they are."""
+    rows = problem.scale.expand(len(problem.query))
+    offset = torch.zeros_like(rows) if offset is None else offset
+    return Guess(offset, torch.ones_like(rows) if weight is None else weight.detach().to(rows.dtype))
 
 
 def weighted(found: InfoNCEOutput, weight: Tensor | None) -> InfoNCEOutput:

@@ -8,58 +8,84 @@ import torch
 from torch import Tensor
 
 from kernels.infonce.hits import pairs
-from kernels.infonce.problem import Found, Problem, Wanted
+from kernels.infonce.problem import Ahead, Found, Guess, Problem, Wanted, own_scores
 
 BLOCK = {"cpu": 2**23}  # bytes of logits held at once: what a core's cache takes, or what a GPU is busy with
-LARGE_BLOCK, FEWEST_ROWS = 2**28, 64
+LARGE_BLOCK, FEWEST_ROWS = 2**26, 64
 
 
-def forward(problem: Problem) -> Found:
-    """Everything that is known before a gradient arrives, with one block of logits beside the results."""
+def forward(problem: Problem, guess: Guess | None = None) -> tuple[Found, Ahead | None]:
+    """Everything that is known before a gradient arrives, and with a guess also what will come of it.
+
+    One block of logits is held beside the results.
+    """
     found = Found(*(problem.scale.new_full((len(problem.query),), -torch.inf) for _ in range(5)), _nothing(problem))
     over_rows = _OverRows(problem)
+    ahead = _Ahead(problem, guess) if guess else None
     if len(problem.vectors):
-        query, vectors = problem.query.to(problem.full), problem.vectors.to(problem.full)
-        for rows, scores in _blocks(problem, query, vectors):
+        for rows, scores in _blocks(problem):
             closed = _close(problem, rows, scores)
             if problem.named:
                 found.best_hit[rows], found.hits[rows] = _of_hits(problem, rows, closed)
             if problem.symmetric:
                 over_rows.add(scores)
-            _summarise(_correct(problem, scores), rows, found)
-    return found._replace(columns=over_rows.total()) if problem.symmetric else found
+            weights, total = _weigh(_correct(problem, scores), rows, found)
+            if ahead:
+                ahead.add(rows, weights, total, found.rivals[rows])
+            square = weights.square_().sum(1)
+            found.effective[rows] = (total.square() / square).masked_fill_(total == 0, 0)
+    found = found._replace(columns=over_rows.total()) if problem.symmetric else found
+    return found, ahead.done if ahead else None
 
 
-def backward(problem: Problem, found: Found, wanted: Wanted) -> tuple[Tensor, Tensor]:
+def backward(problem: Problem, found: Found, wanted: Wanted, ahead: Ahead | None = None) -> tuple[Tensor, Tensor]:
     """Gradients [B, D] and [N, D] of what comes through the rivals and the columns, not through the own scores."""
+    if ahead is None or not _follows(ahead, wanted):
+        of_query = torch.zeros_like(problem.query, dtype=problem.full)
+        return of_query, _again(problem, found, wanted, of_query)
+    rate = torch.where(wanted.rivals == 0, 0, wanted.rivals / ahead.expected)  # [B]
+    of_query = ahead.of_query * rate[:, None]
+    common = wanted.rivals.sum() / ahead.expected.sum().clamp(min=torch.finfo(problem.full).tiny)
+    if torch.allclose(wanted.rivals, ahead.expected * common, rtol=16 * torch.finfo(problem.full).eps, atol=0):
+        return of_query, ahead.of_vectors * common
+    return of_query, _again(problem, found, wanted, None)
+
+
+def _follows(ahead: Ahead, wanted: Wanted) -> bool:
+    """Whether a row's gradient is a multiple of what was guessed: it isn't where nothing was expected."""
+    nothing = ahead.expected.abs() < 2**24 * torch.finfo(ahead.expected.dtype).tiny
+    return not (nothing & (wanted.rivals != 0)).any()
+
+
+def _again(problem: Problem, found: Found, wanted: Wanted, of_query: Tensor | None) -> Tensor:
+    """[N, D] from logits that are made once more; of_query [B, D] is filled if it is given."""
     query, vectors = problem.query.to(problem.full), problem.vectors.to(problem.full)
-    of_query, of_vectors = torch.zeros_like(query), torch.zeros_like(vectors)
-    if not len(vectors):
-        return of_query, of_vectors
+    of_vectors = torch.zeros_like(vectors)
     rivals, columns = _finite(found.rivals), _finite(found.columns)
-    for rows, scores in _blocks(problem, query, vectors):
+    for rows, scores in _blocks(problem) if len(vectors) else ():
         _close(problem, rows, scores)
         factor = (wanted.rivals[rows] * problem.scale)[:, None]
-        if problem.symmetric:
+        if problem.symmetric:  # the gradients of both directions are in the shares, else that of the row comes last
             back = (scores - columns).exp_().mul_(wanted.columns * problem.scale)
             share = _correct(problem, scores).sub_(rivals[rows, None]).exp_().mul_(factor).add_(back)
-            torch.mm(share, vectors, out=of_query[rows])
-            of_vectors.addmm_(share.T, query[rows])
+            factor = torch.ones_like(factor)
         else:
             share = _correct(problem, scores).sub_(rivals[rows, None]).exp_()
+        if of_query is not None:
             torch.mm(share, vectors, out=of_query[rows]).mul_(factor)
-            of_vectors.addmm_(share.T, query[rows] * factor)
-    return of_query, of_vectors
+        of_vectors.addmm_(share.T, query[rows] * factor)
+    return of_vectors
 
 
-def _blocks(problem: Problem, query: Tensor, vectors: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _blocks(problem: Problem) -> Iterator[tuple[slice, Tensor]]:
     """Slices of rows and their scores [b, N]; each overwrites the one before."""
+    query, across = problem.query.to(problem.full), problem.vectors.to(problem.full).T.contiguous()
     limit = BLOCK.get(query.device.type, LARGE_BLOCK) // query.element_size()
-    size = min(len(query), max(FEWEST_ROWS, limit // len(vectors)))
-    held = query.new_empty(size, len(vectors))
+    size = min(len(query), max(FEWEST_ROWS, limit // across.shape[1]))
+    held = query.new_empty(size, across.shape[1])
     for start in range(0, len(query), max(1, size)):
         rows = slice(start, min(start + size, len(query)))
-        yield rows, torch.mm(query[rows] * problem.scale, vectors.T, out=held[: rows.stop - start])
+        yield rows, torch.mm(query[rows] * problem.scale, across, out=held[: rows.stop - start])
 
 
 def _close(problem: Problem, rows: slice, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,14 +100,15 @@ def _correct(problem: Problem, scores: Tensor) -> Tensor:
     return scores if problem.log_q is None else scores.sub_(problem.log_q)
 
 
-def _summarise(logits: Tensor, rows: slice, found: Found) -> None:
+def _weigh(logits: Tensor, rows: slice, found: Found) -> tuple[Tensor, Tensor]:
+    """[b, N] exp of the logits less the row's maximum, in place, and [b] their sums."""
     best = logits.amax(1)
     shift = best.masked_fill(best == -torch.inf, 0)
-    share = logits.sub_(shift[:, None]).exp_()
-    total = share.sum(1)
+    weights = logits.sub_(shift[:, None]).exp_()
+    total = weights.sum(1)
     found.best[rows] = best
     found.rivals[rows] = total.log() + shift
-    found.effective[rows] = (total.square_() / share.square_().sum(1)).masked_fill_(total == 0, 0)
+    return weights, total
 
 
 def _of_hits(problem: Problem, rows: slice, closed: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -104,6 +131,23 @@ def _finite(total: Tensor) -> Tensor:
 
 def _nothing(problem: Problem) -> Tensor:
     return problem.scale.new_empty(0)
+
+
+class _Ahead:
+    """The gradient of the guess, block by block, from weights that are there anyway."""
+
+    def __init__(self, problem: Problem, guess: Guess) -> None:
+        self.query, self.vectors = problem.query.to(problem.full), problem.vectors.to(problem.full)
+        self.scale, self.weight, self.own = problem.scale, guess.weight, own_scores(problem) - guess.offset
+        empty = torch.empty_like(self.query)
+        self.done = Ahead(torch.zeros_like(self.own), empty, torch.zeros_like(self.vectors))
+
+    def add(self, rows: slice, weights: Tensor, total: Tensor, rivals: Tensor) -> None:
+        expected = self.weight[rows] * torch.sigmoid(rivals - self.own[rows])
+        self.done.expected[rows] = expected
+        factor = (expected * self.scale / total).masked_fill_(total == 0, 0)[:, None]
+        torch.mm(weights, self.vectors, out=self.done.of_query[rows]).mul_(factor)
+        self.done.of_vectors.addmm_(weights.T, self.query[rows] * factor)
 
 
 class _OverRows:

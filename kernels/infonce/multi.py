@@ -47,7 +47,7 @@ def infonce_multi(  # noqa: PLR0913
     log_q = query.new_zeros(len(vectors), dtype=full(query.dtype)) if log_q is None else log_q.to(full(query.dtype))
     scale, hits, nobody = scale_of(temperature, query), by_id(group, ids), torch.full_like(group, -1)
     mean, offset, count = _positives(vectors, log_q, hits)
-    _, found = scan(Problem(query, vectors, scale, log_q, nobody, hits, True, False), True, impl)
+    _, found = scan(Problem(query, vectors, scale, log_q, nobody, hits, True, False), impl, whole=True)
     own = (query.to(mean.dtype) * mean).sum(1) * scale - offset
     loss = (found.rivals - own).masked_fill(count == 0, 0)
     right = (found.best_hit > found.best).to(loss.dtype).masked_fill(found.rivals.isnan(), torch.nan)

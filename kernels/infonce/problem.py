@@ -40,6 +40,21 @@ class Found(NamedTuple):
     columns: Tensor  # [N] log sum exp over the rows open to a column, without log_q; [0] unless symmetric
 
 
+class Guess(NamedTuple):
+    """The gradient that arrives is most often the same for all losses: then that of the rivals is known beforehand."""
+
+    offset: Tensor  # [B] of dtype `full`: the positives' logits are their own scores less this
+    weight: Tensor  # [B] of the losses
+
+
+class Ahead(NamedTuple):
+    """The gradients for a guess, with which the backward pass has next to nothing left to do if it holds."""
+
+    expected: Tensor  # [B] the guessed gradient of the rivals' log sum exp, up to a common factor
+    of_query: Tensor  # [B, D] what comes of it
+    of_vectors: Tensor  # [N, D]
+
+
 class Wanted(NamedTuple):
     """How much the loss changes with what was found."""
 

@@ -47,7 +47,7 @@ def infonce_ring(  # noqa: PLR0913
     log_q = log_q if log_q is None else log_q.to(full(query.dtype))
     local = _Local(target, log_q, ids, mask_hits, impl, group)
     raw, elsewhere, *found = _Ring.apply(query, vectors, scale_of(temperature, query), local)  # type: ignore[misc]
-    offset = own_log_q(log_q, target, elsewhere)
+    offset = own_log_q(log_q, target, elsewhere) if positive_mode == "sampled" else None
     return weighted(rows(raw + poison, Found(*found), offset, positive_mode), weight)
 
 
@@ -84,7 +84,7 @@ class _Ring(torch.autograd.Function):
         nearest = scale.new_full((len(query),), torch.inf)
         for step, block in enumerate(_round(local.block(vectors), local.group)):
             problem, elsewhere = local.problem(query, scale, block, step == 0)
-            found = ctx.module.forward(problem)
+            found, _ = ctx.module.forward(problem)
             merged = found if merged is None else _merge(merged, found)
             nearest = torch.minimum(nearest, elsewhere)
         assert merged is not None

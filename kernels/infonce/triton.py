@@ -15,7 +15,7 @@ from kernels.infonce.backward import query_kernel, vectors_kernel
 from kernels.infonce.config import FULL, Tiles, tiles
 from kernels.infonce.forward import forward_kernel
 from kernels.infonce.lookup import hits_kernel
-from kernels.infonce.problem import Found, Problem, Wanted
+from kernels.infonce.problem import Ahead, Found, Guess, Problem, Wanted
 from kernels.infonce.symmetric import symmetric_kernel
 
 BITS = math.log2(math.e)
@@ -24,8 +24,8 @@ HIT_ROWS = 32
 HALF_SHIFT = 12  # float16 has no exponents for small shares: they are held 2^12 times as large
 
 
-def forward(problem: Problem) -> Found:
-    """Everything that is known before a gradient arrives."""
+def forward(problem: Problem, guess: Guess | None = None) -> tuple[Found, None]:
+    """Everything that is known before a gradient arrives; a guess at that isn't used."""
     pool = _Pool.of(problem)
     found = Found(*(problem.scale.new_full((pool.rows,), -torch.inf) for _ in range(5)), problem.scale.new_empty(0))
     out = (found.rivals, found.best, found.effective)
@@ -37,10 +37,10 @@ def forward(problem: Problem) -> Found:
         forward_kernel[grid](*pool.scores, *out, pool.rows, pool.columns, **pool.options(size))  # type: ignore[index]
     if problem.named and pool.rows:
         _look_up(problem, pool, found)
-    return found
+    return found, None
 
 
-def backward(problem: Problem, found: Found, wanted: Wanted) -> tuple[Tensor, Tensor]:
+def backward(problem: Problem, found: Found, wanted: Wanted, ahead: Ahead | None = None) -> tuple[Tensor, Tensor]:
     """Gradients [B, D] and [N, D], the same bits on every run."""
     pool, shares = _Pool.of(problem), _Shares.of(problem, found, wanted)
     of_query = problem.scale.new_zeros(problem.query.shape)
@@ -63,7 +63,7 @@ def backward(problem: Problem, found: Found, wanted: Wanted) -> tuple[Tensor, Te
     return of_query, _of_vectors(problem, pool, shares, None)
 
 
-def backward_atomic(problem: Problem, found: Found, wanted: Wanted) -> tuple[Tensor, Tensor]:
+def backward_atomic(problem: Problem, found: Found, wanted: Wanted, ahead: Ahead | None = None) -> tuple[Tensor, Tensor]:
     """The same gradients from one kernel: a matrix product less, and sums in an order that changes from run to run."""
     pool, shares = _Pool.of(problem), _Shares.of(problem, found, wanted)
     of_query = problem.scale.new_zeros(problem.query.shape)

@@ -84,3 +84,13 @@ def test_a_gradient_of_zero_is_zero(impl: str) -> None:
     for name, x in results(replace(case, upstream=torch.zeros_like(case.upstream)), impl).items():
         if name.startswith("gradient"):
             assert x.count_nonzero() == 0, name
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_a_gradient_that_was_guessed_wrongly_is_made_again(weight: float) -> None:
+    """Chunks prepare the gradient of a plain sum of the losses; others, and rows of weight 0, must not be taken for it."""
+    case = draw((60, 20, 16), {"extra": True, "ids": True, "log_q": True, "weight": True})
+    case.options["weight"][::3] = weight
+    ones = torch.ones_like(case.upstream[0])
+    for losses, lses in ((ones, 0 * ones), (ones / 60, ones), (-ones, 0 * ones), (case.upstream[0], 0 * ones)):
+        assert_no_worse(replace(case, upstream=torch.stack([losses, lses])), "chunked")

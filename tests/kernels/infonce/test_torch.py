@@ -24,7 +24,10 @@ def test_opcheck(impl: str) -> None:
     case = draw((5, 4, 6), {"extra": True, "ids": True, "log_q": True})
     leaves = [x.clone().requires_grad_() for x in (case.query, case.vectors, scale_of(case.temperature, case.query))]
     hits = list(by_id(case.options["ids"][case.target], case.options["ids"]))
-    torch.library.opcheck(_scan, (*leaves, case.target, case.options["log_q"], hits, True, True, False, impl))
+    guess = [torch.zeros(5, device=DEVICE), torch.ones(5, device=DEVICE)] if impl == "chunked" else []
+    for both in (True, False):
+        arguments = (*leaves, case.target, case.options["log_q"], hits, [] if both else guess, True, both, False, impl)
+        torch.library.opcheck(_scan, arguments)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
