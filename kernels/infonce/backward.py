@@ -14,17 +14,18 @@ from kernels.infonce.tiles import entries, rounded, special, tile_of
 
 @triton.jit
 def query_kernel(
-    QUERY,  # [B, D]
+    QUERY,  # [B, D], rows and columns in the order of their hits
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
     OFFSET,  # [N] bits: minus log_q
-    ROW,  # [B] int32, as in the forward pass
-    CODE,  # [N] int32
+    FIRST,  # [B] int32, as in the forward pass
+    LAST,  # [B] int32
     LSE,  # [B] bits: the rivals' log sum exp, +inf where there is none
     GRADIENT,  # [B] of the rivals; read with SYMMETRIC
     FACTOR,  # [B] what is left to multiply a row's sum with
     COLUMN_LSE,  # [N] bits, with SYMMETRIC
     COLUMN_GRADIENT,  # [N]
+    PLACE,  # [B] int32: where a row's sum goes
     OUT,  # [B, D] float32
     B,
     N,
@@ -33,7 +34,6 @@ def query_kernel(
     BN: tl.constexpr,
     BD: tl.constexpr,
     CORRECTED: tl.constexpr,
-    NAMED: tl.constexpr,
     SYMMETRIC: tl.constexpr,
     PRECISION: tl.constexpr,
     EMU: tl.constexpr,
@@ -41,43 +41,41 @@ def query_kernel(
     start = tl.program_id(0) * BM
     rows = start + tl.arange(0, BM)
     query = tile_of(QUERY, start, B, D, BM, BD, True, EMU)
-    own = tl.load(ROW + rows, mask=rows < B, other=-1)
-    lse = tl.load(LSE + rows, mask=rows < B, other=float("inf"))
-    gradient = lse
-    if SYMMETRIC:
-        gradient = tl.load(GRADIENT + rows, mask=rows < B, other=0.0)
+    first = entries(FIRST, rows, B, 2147483647, True)
+    last = entries(LAST, rows, B, 0, True)
+    lse = entries(LSE, rows, B, float("inf"), True)
+    gradient = entries(GRADIENT, rows, B, 0.0, True) if SYMMETRIC else lse
     scale = tl.load(SCALE)
     total = tl.zeros([BM, BD], tl.float32)
-    low, high = N, 0
-    if not NAMED:
-        low = tl.min(tl.where(own < 0, N, own))
-        high = tl.max(own) + 1
-    whole, first, last = special(low, high, N, BN)
-    for i in range(0, whole - (last - first)):
-        tile = tl.where(i < first, i, i + last - first)
+    whole, low, high = special(tl.min(first), tl.max(last), N, BN)
+    for i in range(0, whole - (high - low)):
+        tile = tl.where(i < low, i, i + high - low)
         total = _query_tile(
-            query, own, lse, gradient, scale, total, tile, VECTORS, OFFSET, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
-            D, BN, BD, CORRECTED, NAMED, SYMMETRIC, False, PRECISION, EMU,
+            query, first, last, lse, gradient, scale, total, tile * BN,
+            VECTORS, OFFSET, COLUMN_LSE, COLUMN_GRADIENT, N,
+            D, BN, BD, CORRECTED, SYMMETRIC, False, PRECISION, EMU,
         )
-    for i in range(0, last - first + tl.cdiv(N, BN) - whole):
-        tile = tl.where(i < last - first, first + i, whole)
+    for i in range(0, high - low + tl.cdiv(N, BN) - whole):
+        tile = tl.where(i < high - low, low + i, whole)
         total = _query_tile(
-            query, own, lse, gradient, scale, total, tile, VECTORS, OFFSET, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
-            D, BN, BD, CORRECTED, NAMED, SYMMETRIC, True, PRECISION, EMU,
+            query, first, last, lse, gradient, scale, total, tile * BN,
+            VECTORS, OFFSET, COLUMN_LSE, COLUMN_GRADIENT, N,
+            D, BN, BD, CORRECTED, SYMMETRIC, True, PRECISION, EMU,
         )
-    factor = tl.load(FACTOR + rows, mask=rows < B, other=0.0)
-    places = tl.arange(0, BD)
-    pointers = OUT + start.to(tl.int64) * D + tl.arange(0, BM)[:, None] * D + places[None, :]
-    tl.store(pointers, total * factor[:, None], mask=(rows < B)[:, None] & (places < D)[None, :])
+    place = entries(PLACE, rows, B, 0, True).to(tl.int64)
+    parts = tl.arange(0, BD)
+    inside = (rows < B)[:, None] & (parts < D)[None, :]
+    total = total * entries(FACTOR, rows, B, 0.0, True)[:, None]
+    tl.store(OUT + place[:, None] * D + parts[None, :], total, mask=inside)
 
 
 @triton.jit
 def _query_tile(
-    query, own, lse, gradient, scale, total, tile, VECTORS, OFFSET, CODE, COLUMN_LSE, COLUMN_GRADIENT, N,
-    D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
-    SYMMETRIC: tl.constexpr, EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
+    query, first, last, lse, gradient, scale, total, start, VECTORS, OFFSET, COLUMN_LSE, COLUMN_GRADIENT, N,
+    D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, SYMMETRIC: tl.constexpr,
+    EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
-    start = tile * BN
+    """One tile of columns more in the rows' sums."""
     columns = start + tl.arange(0, BN)
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
     score = tl.dot(query, tl.trans(vectors), input_precision=PRECISION) * scale
@@ -85,11 +83,8 @@ def _query_tile(
     if CORRECTED:
         logit = logit + entries(OFFSET, columns, N, 0.0, EDGE)[None, :]
     logit -= lse[:, None]
-    if NAMED or EDGE:  # closed before exp2: after it the compiler picks zeros among packed halves, 1.3 instructions a logit
-        code = entries(CODE, columns, N, -2, EDGE) if NAMED else columns
-        closed = own[:, None] == code[None, :]
-        if EDGE:
-            closed = closed | (columns >= N)[None, :]
+    if EDGE:  # closed before exp2: after it the compiler picks zeros among packed halves, 1.3 instructions a logit
+        closed = (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None]) | (columns >= N)[None, :]
         logit = tl.where(closed, float("-inf"), logit)
         score = tl.where(closed, float("-inf"), score)
     share = tl.exp2(logit)
@@ -101,22 +96,24 @@ def _query_tile(
 
 @triton.jit
 def vectors_kernel(
-    QUERY,  # [B, D] times the sign of the row's gradient
+    QUERY,  # [B, D] times the sign of the row's gradient, rows and columns in the order of their hits
     VECTORS,  # [N, D]
     ROW_SCALE,  # [B] log2(e) / temperature times that sign
     OFFSET,  # [N] bits: minus log_q
-    ROW,  # [B] int32, as in the forward pass
-    CODE,  # [N] int32
+    FIRST,  # [B] int32, as in the forward pass
+    LAST,  # [B] int32
     LSE,  # [B] bits: the rivals' log sum exp, less log2 of the gradient unless SYMMETRIC; +inf where that is nothing
     GRADIENT,  # [B] of the rivals; read with SYMMETRIC
     COLUMN_LSE,  # [N] bits, with SYMMETRIC
     COLUMN_GRADIENT,  # [N]
-    LOW,  # [N] int32: the first row whose positive a column is, B for none; read without NAMED
+    LOW,  # [N] int32: the first row that a column is closed to, B for none
     HIGH,  # [N] int32: one past the last such row, 0 for none
     FACTOR,  # [] what is left to multiply a column's sum with
+    PLACE,  # [N] int32: where a column's sum goes
     OUT,  # [N, D] float32
-    ROW_FACTOR,  # [B] and of a row's sum, with ATOMIC
-    OUT_QUERY,  # [B, D] float32, zero at first, with ATOMIC
+    ROW_FACTOR,  # [B] what is left to multiply a row's sum with, with ATOMIC
+    ROW_PLACE,  # [B] int32
+    OUT_QUERY,  # [B, D] float32, zero at first
     B,
     N,
     D: tl.constexpr,
@@ -124,7 +121,6 @@ def vectors_kernel(
     BN: tl.constexpr,
     BD: tl.constexpr,
     CORRECTED: tl.constexpr,
-    NAMED: tl.constexpr,
     SYMMETRIC: tl.constexpr,
     ATOMIC: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -134,58 +130,52 @@ def vectors_kernel(
     columns = start + tl.arange(0, BN)
     there = columns < N
     vectors = tile_of(VECTORS, start, N, D, BN, BD, True, EMU)
-    offset = tl.load(OFFSET + columns, mask=there, other=0.0) if CORRECTED else 0.0
-    code = tl.load(CODE + columns, mask=there, other=-2) if NAMED else columns
-    back_lse, back_gradient = 0.0, 0.0
-    if SYMMETRIC:
-        back_lse = tl.load(COLUMN_LSE + columns, mask=there, other=0.0)
-        back_gradient = tl.load(COLUMN_GRADIENT + columns, mask=there, other=0.0)
+    offset = entries(OFFSET, columns, N, 0.0, True) if CORRECTED else 0.0
+    back_lse = entries(COLUMN_LSE, columns, N, 0.0, True) if SYMMETRIC else 0.0
+    back_gradient = entries(COLUMN_GRADIENT, columns, N, 0.0, True) if SYMMETRIC else 0.0
     total = tl.zeros([BN, BD], tl.float32)
-    low, high = B, 0
-    if not NAMED:
-        low = tl.min(tl.load(LOW + columns, mask=there, other=2147483647))
-        high = tl.max(tl.load(HIGH + columns, mask=there, other=0))
-    whole, first, last = special(low, high, B, BM)
-    for i in range(0, whole - (last - first)):
-        tile = tl.where(i < first, i, i + last - first)
+    first = tl.min(entries(LOW, columns, N, 2147483647, True))
+    last = tl.max(entries(HIGH, columns, N, 0, True))
+    whole, low, high = special(first, last, B, BM)
+    for i in range(0, whole - (high - low)):
+        tile = tl.where(i < low, i, i + high - low)
         total = _vectors_tile(
-            vectors, there, offset, code, back_lse, back_gradient, total, tile,
-            QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
-            D, BM, BD, CORRECTED, NAMED, SYMMETRIC, ATOMIC, False, PRECISION, EMU,
+            vectors, there, columns, offset, back_lse, back_gradient, total, tile * BM,
+            QUERY, ROW_SCALE, FIRST, LAST, LSE, GRADIENT, ROW_FACTOR, ROW_PLACE, OUT_QUERY, B,
+            D, BM, BD, CORRECTED, SYMMETRIC, ATOMIC, False, PRECISION, EMU,
         )
-    for i in range(0, last - first + tl.cdiv(B, BM) - whole):
-        tile = tl.where(i < last - first, first + i, whole)
+    for i in range(0, high - low + tl.cdiv(B, BM) - whole):
+        tile = tl.where(i < high - low, low + i, whole)
         total = _vectors_tile(
-            vectors, there, offset, code, back_lse, back_gradient, total, tile,
-            QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
-            D, BM, BD, CORRECTED, NAMED, SYMMETRIC, ATOMIC, True, PRECISION, EMU,
+            vectors, there, columns, offset, back_lse, back_gradient, total, tile * BM,
+            QUERY, ROW_SCALE, FIRST, LAST, LSE, GRADIENT, ROW_FACTOR, ROW_PLACE, OUT_QUERY, B,
+            D, BM, BD, CORRECTED, SYMMETRIC, ATOMIC, True, PRECISION, EMU,
         )
-    places = tl.arange(0, BD)
-    pointers = OUT + start.to(tl.int64) * D + tl.arange(0, BN)[:, None] * D + places[None, :]
-    tl.store(pointers, total * tl.load(FACTOR), mask=there[:, None] & (places < D)[None, :])
+    place = entries(PLACE, columns, N, 0, True).to(tl.int64)
+    parts = tl.arange(0, BD)
+    inside = there[:, None] & (parts < D)[None, :]
+    tl.store(OUT + place[:, None] * D + parts[None, :], total * tl.load(FACTOR), mask=inside)
 
 
 @triton.jit
 def _vectors_tile(
-    vectors, there, offset, code, back_lse, back_gradient, total, tile,
-    QUERY, ROW_SCALE, ROW, LSE, GRADIENT, ROW_FACTOR, OUT_QUERY, B,
-    D: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
-    SYMMETRIC: tl.constexpr, ATOMIC: tl.constexpr, EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
+    vectors, there, columns, offset, back_lse, back_gradient, total, start,
+    QUERY, ROW_SCALE, FIRST, LAST, LSE, GRADIENT, ROW_FACTOR, ROW_PLACE, OUT_QUERY, B,
+    D: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, SYMMETRIC: tl.constexpr,
+    ATOMIC: tl.constexpr, EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
-    """One tile of rows more in the columns' sums; its logits are [BN, BM], so that both products are without transposing."""
-    start = tile * BM
+    """One tile of rows more in the columns' sums; its logits are [BN, BM], so that neither product transposes shares."""
     rows = start + tl.arange(0, BM)
     query = tile_of(QUERY, start, B, D, BM, BD, EDGE, EMU)
-    lse = entries(LSE, rows, B, 0.0, EDGE)
-    score = tl.dot(vectors, tl.trans(query), input_precision=PRECISION) * entries(ROW_SCALE, rows, B, 0.0, EDGE)[None, :]
+    scale = entries(ROW_SCALE, rows, B, 0.0, EDGE)
+    score = tl.dot(vectors, tl.trans(query), input_precision=PRECISION) * scale[None, :]
     logit = score
     if CORRECTED:
         logit = logit + offset[:, None]
-    logit -= lse[None, :]
-    if NAMED or EDGE:
-        closed = code[:, None] == entries(ROW, rows, B, -1, EDGE)[None, :]
-        if EDGE:
-            closed = closed | (rows >= B)[None, :]
+    logit -= entries(LSE, rows, B, 0.0, EDGE)[None, :]
+    if EDGE:
+        first, last = entries(FIRST, rows, B, 0, EDGE), entries(LAST, rows, B, 2147483647, EDGE)  # past B all is closed
+        closed = (columns[:, None] >= first[None, :]) & (columns[:, None] < last[None, :])
         logit = tl.where(closed, float("-inf"), logit)
         score = tl.where(closed, float("-inf"), score)
     share = tl.exp2(logit)
@@ -196,9 +186,10 @@ def _vectors_tile(
         share = tl.where(there[:, None], share, 0.0)
     share = rounded(share, QUERY.dtype.element_ty, EMU)
     if ATOMIC:
-        places = tl.arange(0, BD)
+        parts = tl.arange(0, BD)
         of_query = tl.dot(tl.trans(share), vectors, input_precision=PRECISION)
         of_query = of_query * entries(ROW_FACTOR, rows, B, 0.0, EDGE)[:, None]
-        pointers = OUT_QUERY + start.to(tl.int64) * D + tl.arange(0, BM)[:, None] * D + places[None, :]
-        tl.atomic_add(pointers, of_query, mask=(rows < B)[:, None] & (places < D)[None, :], sem="relaxed")
+        place = entries(ROW_PLACE, rows, B, 0, EDGE).to(tl.int64)
+        inside = (rows < B)[:, None] & (parts < D)[None, :]
+        tl.atomic_add(OUT_QUERY + place[:, None] * D + parts[None, :], of_query, mask=inside, sem="relaxed")
     return tl.dot(share, query, total, input_precision=PRECISION)

@@ -10,12 +10,12 @@ from kernels.infonce.tiles import entries, special, tile_of
 
 @triton.jit
 def forward_kernel(
-    QUERY,  # [B, D]
+    QUERY,  # [B, D], rows and columns in the order of their hits
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
     OFFSET,  # [N] bits: minus log_q
-    ROW,  # [B] int32: the code that is closed to the row, or without NAMED its positive's place; -1 for none
-    CODE,  # [N] int32
+    FIRST,  # [B] int32: a row's closed columns are those from FIRST on
+    LAST,  # [B] int32: to before LAST; N and 0 where there is none
     RIVALS,  # [B] out, nats
     BEST,  # [B] out, nats
     EFFECTIVE,  # [B] out
@@ -26,34 +26,30 @@ def forward_kernel(
     BN: tl.constexpr,
     BD: tl.constexpr,
     CORRECTED: tl.constexpr,
-    NAMED: tl.constexpr,
     PRECISION: tl.constexpr,
     EMU: tl.constexpr,
 ):
     start = tl.program_id(0) * BM
     rows = start + tl.arange(0, BM)
     query = tile_of(QUERY, start, B, D, BM, BD, True, EMU)
-    own = tl.load(ROW + rows, mask=rows < B, other=-1)
+    first = entries(FIRST, rows, B, 2147483647, True)
+    last = entries(LAST, rows, B, 0, True)
     scale = tl.load(SCALE)
     best = tl.full([BM], float("-inf"), tl.float32)
     total = tl.zeros([BM], tl.float32)
     square = tl.zeros([BM], tl.float32)
-    low, high = N, 0
-    if not NAMED:
-        low = tl.min(tl.where(own < 0, N, own))
-        high = tl.max(own) + 1
-    whole, first, last = special(low, high, N, BN)
-    for i in range(0, whole - (last - first)):
-        tile = tl.where(i < first, i, i + last - first)
+    whole, low, high = special(tl.min(first), tl.max(last), N, BN)
+    for i in range(0, whole - (high - low)):
+        tile = tl.where(i < low, i, i + high - low)
         best, total, square = _add_tile(
-            query, own, scale, best, total, square, tile, VECTORS, OFFSET, CODE, N,
-            D, BN, BD, CORRECTED, NAMED, False, PRECISION, EMU,
+            query, first, last, scale, best, total, square, tile * BN, VECTORS, OFFSET, N,
+            D, BN, BD, CORRECTED, False, PRECISION, EMU,
         )
-    for i in range(0, last - first + tl.cdiv(N, BN) - whole):
-        tile = tl.where(i < last - first, first + i, whole)
+    for i in range(0, high - low + tl.cdiv(N, BN) - whole):
+        tile = tl.where(i < high - low, low + i, whole)
         best, total, square = _add_tile(
-            query, own, scale, best, total, square, tile, VECTORS, OFFSET, CODE, N,
-            D, BN, BD, CORRECTED, NAMED, True, PRECISION, EMU,
+            query, first, last, scale, best, total, square, tile * BN, VECTORS, OFFSET, N,
+            D, BN, BD, CORRECTED, True, PRECISION, EMU,
         )
     unit = 1.0 if CORRECTED else scale
     shift = tl.where(best == float("-inf"), 0.0, best) * unit
@@ -65,24 +61,19 @@ def forward_kernel(
 
 @triton.jit
 def _add_tile(
-    query, own, scale, best, total, square, tile, VECTORS, OFFSET, CODE, N,
-    D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, NAMED: tl.constexpr,
+    query, first, last, scale, best, total, square, start, VECTORS, OFFSET, N,
+    D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
     """One tile of columns more in the rows' running maximum, sum and sum of squares."""
-    start = tile * BN
     columns = start + tl.arange(0, BN)
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
     logit = tl.dot(query, tl.trans(vectors), input_precision=PRECISION)
     if CORRECTED:
         logit = logit * scale + entries(OFFSET, columns, N, 0.0, EDGE)[None, :]
-    if NAMED:
-        logit = tl.where(own[:, None] == entries(CODE, columns, N, -2, EDGE)[None, :], float("-inf"), logit)
     if EDGE:
-        closed = (columns >= N)[None, :]
-        if not NAMED:
-            closed = closed | (own[:, None] == columns[None, :])
-        logit = tl.where(closed, float("-inf"), logit)
+        closed = (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None])
+        logit = tl.where(closed | (columns >= N)[None, :], float("-inf"), logit)
     top = tl.maximum(best, tl.max(logit, 1))
     shift = tl.where(top == float("-inf"), 0.0, top)
     if CORRECTED:

@@ -18,13 +18,14 @@ FUNCTIONS = {
     "vectors": vectors_kernel,
     "atomic": vectors_kernel,
 }
-EMBEDDINGS, CODES = ("QUERY", "VECTORS"), ("ROW", "CODE", "LOW", "HIGH")
+EMBEDDINGS = ("QUERY", "VECTORS")
+PLACES = ("FIRST", "LAST", "LOW", "HIGH", "PLACE", "ROW_PLACE")
 LIMITS = {"full": 11.0, "plain": 8.0}  # instructions per logit-lane: with log_q and ids, with neither
 MOST_STACK = (0, 0, 128)  # by WIDTHS
 
 
 def _case(kernel: str, width: int, size: Tiles, kind: str, arch: int, **others: Any) -> StaticCase:
-    """`kind` is "full" (log_q, ids), "plain" (neither) or "both" (full, and both directions)."""
+    """`kind` is "full" (log_q; ids cost the loop nothing), "plain" (without) or "both" (full, and both directions)."""
     function, full, half = FUNCTIONS[kernel], kind != "plain", others.get("half", True)
     constants: dict[str, Any] = {
         "D": width,
@@ -32,7 +33,6 @@ def _case(kernel: str, width: int, size: Tiles, kind: str, arch: int, **others: 
         "BN": size.columns,
         "BD": width,
         "CORRECTED": full,
-        "NAMED": full,
         "SYMMETRIC": kind == "both",
         "ATOMIC": kernel == "atomic",
         "PRECISION": "ieee",
@@ -41,7 +41,7 @@ def _case(kernel: str, width: int, size: Tiles, kind: str, arch: int, **others: 
     constants = {name: given for name, given in constants.items() if name in function.arg_names}
     types = {name: "*fp32" for name in function.arg_names if name not in constants}
     types |= dict.fromkeys(EMBEDDINGS, "*bf16" if half else "*fp32")
-    types |= {name: "*i32" for name in CODES if name in types}
+    types |= {name: "*i32" for name in PLACES if name in types}
     counted = width < 256 and kernel in ("forward", "query", "vectors")
     tile = "x".join(map(str, (size.rows, size.columns, size.warps, size.stages)))
     return StaticCase(

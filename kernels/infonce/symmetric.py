@@ -5,17 +5,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.infonce.tiles import entries, tile_of
+from kernels.infonce.tiles import entries, special, tile_of
 
 
 @triton.jit
 def symmetric_kernel(
-    QUERY,  # [B, D]
+    QUERY,  # [B, D], rows and columns in the order of their hits
     VECTORS,  # [N, D]
     SCALE,  # [] log2(e) / temperature
     OFFSET,  # [N] bits: minus log_q
-    ROW,  # [B] int32: the code that is closed to the row; -1 for none
-    CODE,  # [N] int32: of a column, its place where hits aren't by id
+    FIRST,  # [B] int32, as in the forward pass
+    LAST,  # [B] int32
     RIVALS,  # [B] out, nats
     BEST,  # [B] out, nats
     EFFECTIVE,  # [B] out
@@ -40,18 +40,23 @@ def symmetric_kernel(
         rows = start + tl.arange(0, BM)
         inside = rows < B
         query = tile_of(QUERY, start, B, D, BM, BD, True, EMU)
-        own = tl.load(ROW + rows, mask=inside, other=-1)
+        first = entries(FIRST, rows, B, 2147483647, True)
+        last = entries(LAST, rows, B, 0, True)
+        silent = tl.where(inside, 0.0, float("-inf"))  # rows past B are copies of the last one, no column may count them
         best = tl.full([BM], float("-inf"), tl.float32)
         total = tl.zeros([BM], tl.float32)
         square = tl.zeros([BM], tl.float32)
-        for tile in range(0, N // BN):
+        whole, low, high = special(tl.min(first), tl.max(last), N, BN)
+        for i in range(0, whole - (high - low)):
+            tile = tl.where(i < low, i, i + high - low)
             best, total, square = _add_tile(
-                query, own, inside, scale, best, total, square, tile * BN, VECTORS, OFFSET, CODE,
+                query, first, last, silent, scale, best, total, square, tile * BN, VECTORS, OFFSET,
                 PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, False, PRECISION, EMU,
             )
-        if N % BN != 0:
+        for i in range(0, high - low + tl.cdiv(N, BN) - whole):
+            tile = tl.where(i < high - low, low + i, whole)
             best, total, square = _add_tile(
-                query, own, inside, scale, best, total, square, N // BN * BN, VECTORS, OFFSET, CODE,
+                query, first, last, silent, scale, best, total, square, tile * BN, VECTORS, OFFSET,
                 PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, True, PRECISION, EMU,
             )
         shift = tl.where(best == float("-inf"), 0.0, best)
@@ -63,27 +68,29 @@ def symmetric_kernel(
 
 @triton.jit
 def _add_tile(
-    query, own, inside, scale, best, total, square, start, VECTORS, OFFSET, CODE, PART_BEST, PART_SUM, N,
+    query, first, last, silent, scale, best, total, square, start, VECTORS, OFFSET, PART_BEST, PART_SUM, N,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
 ):
     """One tile of columns more in the rows' sums, and these rows in the sums of the tile's columns."""
     columns = start + tl.arange(0, BN)
-    there = columns < N if EDGE else None
     past_best = entries(PART_BEST, columns, N, 0.0, EDGE)
     past_sum = entries(PART_SUM, columns, N, 0.0, EDGE)
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
-    score = tl.dot(query, tl.trans(vectors), input_precision=PRECISION) * scale
-    closed = own[:, None] == entries(CODE, columns, N, -2, EDGE)[None, :]
-    score = tl.where(closed | ~inside[:, None], float("-inf"), score)
+    score = tl.dot(query, tl.trans(vectors), input_precision=PRECISION) * scale + silent[:, None]
     if EDGE:
-        score = tl.where((columns < N)[None, :], score, float("-inf"))
+        closed = (columns[None, :] >= first[:, None]) & (columns[None, :] < last[:, None]) | (columns >= N)[None, :]
+        score = tl.where(closed, float("-inf"), score)
 
     column_best = tl.maximum(past_best, tl.max(score, 0))
     column_shift = tl.where(column_best == float("-inf"), 0.0, column_best)
     column_sum = past_sum * tl.exp2(past_best - column_shift) + tl.sum(tl.exp2(score - column_shift[None, :]), 0)
-    tl.store(PART_BEST + columns, column_best, mask=there)
-    tl.store(PART_SUM + columns, column_sum, mask=there)
+    if EDGE:
+        tl.store(PART_BEST + columns, column_best, mask=columns < N)
+        tl.store(PART_SUM + columns, column_sum, mask=columns < N)
+    else:
+        tl.store(PART_BEST + columns, column_best)
+        tl.store(PART_SUM + columns, column_sum)
 
     logit = score + entries(OFFSET, columns, N, 0.0, EDGE)[None, :] if CORRECTED else score
     top = tl.maximum(best, tl.max(logit, 1))
