@@ -14,6 +14,7 @@ from kernels.pairwise.select import Pairs, Want, score_of
 
 NEAREST, FARTHEST, RANDOM = (tl.constexpr(number) for number in range(3))
 PICKS = {"nearest": 0, "farthest": 1, "random": 2}
+INTERPRETER = tl.constexpr(INTERPRETED)
 NEVER = tl.constexpr(2**31 - 1)  # a key or a column that no pair has
 
 
@@ -109,14 +110,14 @@ def scan_kernel(
             score, kind, item, draw, limit, size, start, row_kind, row_item, row_draw, bound, False, SAME, PICK, BN
         )
         turn = tl.where(key < best, start, turn)
-        best = tl.minimum(best, key)
+        best = _least(best, key)
     if whole < last:
         score = _scores(vectors, norms, row, x, size, dim, whole, True, PICK, EMU, BN, BD, PARTS, EVEN)
         key = _keys(
             score, kind, item, draw, limit, size, whole, row_kind, row_item, row_draw, bound, True, SAME, PICK, BN
         )
         turn = tl.where(key < best, whole, turn)
-        best = tl.minimum(best, key)
+        best = _least(best, key)
     least = tl.min(best, axis=1)
     met = (best == least[:, None]) & (turn != NEVER)
     chosen = tl.min(tl.where(met, turn + tl.arange(0, BN)[None, :], NEVER), axis=1)
@@ -168,6 +169,12 @@ def _keys(score, kind, item, draw, limit, size, start, row_kind, row_item, row_d
         if limit is not None:
             fit = fit & (score > bound[:, None])
         return tl.where(fit, score, float("inf"))
+
+
+@triton.jit
+def _least(best, key):
+    """A device's minimum passes over what is no number, the interpreter's doesn't."""
+    return tl.where(key < best, key, best) if INTERPRETER else tl.minimum(best, key)
 
 
 @triton.jit
