@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.bag.op import Bags, full
@@ -12,7 +14,9 @@ from kernels.choose import rows_at_once
 
 
 def forward(table: Tensor, bags: Bags) -> Tensor:
-    """[B, D] in float32 at least."""
+    """[B, D], summed in float32 at least; torch's own kernel where it does so."""
+    if table.dtype == full(table.dtype):
+        return _torchs(table, bags)
     total = torch.zeros(len(bags.offsets) - 1, table.shape[1], dtype=full(table.dtype), device=table.device)
     for _, bag, rows, factor in _blocks(table, bags, weighted=True):
         total.index_add_(0, bag, _summed(table, rows).mul_(factor[:, None]))
@@ -36,6 +40,17 @@ def backward_weights(gradient: Tensor, table: Tensor, bags: Bags) -> Tensor:
     for block, bag, rows, factor in _blocks(table, bags, weighted=False):
         total[block] = (_summed(table, rows) * gradient[bag]).sum(1) * factor
     return total.masked_fill_(bags.values == 0, 0)
+
+
+def _torchs(table: Tensor, bags: Bags) -> Tensor:
+    rows = bags.rows(len(table))
+    num, factor = rows.shape[1], None
+    if bags.mean or bags.weights is not None:
+        factor = bags.shares(table.dtype) * (1 if bags.weights is None else bags.weights)
+        factor = factor.to(table.dtype).repeat_interleave(num, output_size=rows.numel())
+    padding = 0 if (bags.values == 0).any() else None  # to skip a row costs torch its fast path
+    knobs: dict[str, Any] = {"mode": "sum", "include_last_offset": True, "padding_idx": padding}
+    return F.embedding_bag(rows.flatten(), table, bags.offsets * num, per_sample_weights=factor, **knobs)
 
 
 def _blocks(table: Tensor, bags: Bags, weighted: bool) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
