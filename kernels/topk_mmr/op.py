@@ -51,7 +51,7 @@ def _(vectors, scores, mask, k, lam, method, impl):  # type: ignore[no-untyped-d
 
 def _lists(vectors: Tensor, scores: Tensor, mask: Tensor | None, lam: float) -> Lists:
     rows = vectors.to(full(vectors.dtype))
-    squares = torch.einsum("bnd,bnd->bn", rows, rows)
+    squares = torch.linalg.vector_norm(rows, dim=2).square()
     scores = scores.to(full(scores.dtype))
     valid = scores.isfinite() & squares.isfinite()
     if mask is not None:
