@@ -18,11 +18,15 @@ def scan(pairs: Pairs, want: Want) -> tuple[Tensor, Tensor]:
         same = pairs.kind == pairs.kind[row]
         fit = same & (pairs.item != pairs.item[row]) if want.same else ~same
         fit &= score < torch.inf  # NaN isn't
-        if want.limit is not None:
-            fit &= score < want.limit[row] if want.pick == "random" else score > want.limit[row]
-        if fit.any() and (want.rows is None or want.rows[row]):
-            key = draws(pairs.draw[0, row], pairs.draw[1]).double() if want.pick == "random" else score
-            key = -key if want.pick == "farthest" else key
+        pick = want.pick
+        if pick == "random" and want.limit is not None:
+            fit &= score < want.limit[row]
+        if pick == "beyond":
+            above = fit & (score > want.limit[row])  # type: ignore[index]
+            pick, fit = ("nearest", above) if above.any() else ("farthest", fit)
+        if fit.any():
+            key = draws(pairs.draw[0, row], pairs.draw[1]).double() if pick == "random" else score
+            key = -key if pick == "farthest" else key
             place[row] = torch.where(fit, key, torch.inf).argmin()
             found[row] = score[place[row]]
     return place, found

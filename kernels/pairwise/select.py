@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 POSITIVES = {"hard": "farthest", "easy": "nearest", "random": "random"}
-NEGATIVES = ("hard", "semihard", "random")
+NEGATIVES = {"hard": "nearest", "semihard": "beyond", "random": "random"}
 METRICS = ("euclidean", "squared", "cosine")
 GOLDEN = 0x9E3779B1  # 2^32 over the golden ratio: neighbouring numbers become far ones
 
@@ -28,7 +28,7 @@ class Rule:
     def __post_init__(self) -> None:
         _one_of("metric", self.metric, METRICS)
         _one_of("positive", self.positive, tuple(POSITIVES))
-        _one_of("negative", self.negative, NEGATIVES)
+        _one_of("negative", self.negative, tuple(NEGATIVES))
         if self.margin is not None and not 0 <= self.margin < torch.inf:
             raise ValueError(f"margin must be a finite number from 0 on, or None for the soft one, got {self.margin}")
 
@@ -49,12 +49,15 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Whom a scan looks for, row by row: of the row's own kind, but another item; or of another kind."""
+    """Whom a scan looks for, row by row: of the row's own kind, but another item; or of another kind.
+
+    "nearest", "farthest", "random", the last only among scores below the limit; or "beyond": the nearest whose score is above
+    the limit, and if there is none the farthest.
+    """
 
     same: bool
-    pick: str  # "nearest", "farthest" or "random"
-    limit: Tensor | None = None  # [B] the nearest only of scores above it, a random one only of scores below it
-    rows: Tensor | None = None  # [B] bool, the rows that are asked for; the others find none
+    pick: str
+    limit: Tensor | None = None  # [B]
 
 
 Scan = Callable[[Pairs, Want], tuple[Tensor, Tensor]]
@@ -84,16 +87,11 @@ def _select(
     scan = importlib.import_module(f"kernels.pairwise.{impl}").scan  # who stays on a CPU doesn't import triton
     pairs = _pairs(vectors, labels, ids, metric, seed)
     places, score = _own_kind(scan, pairs, POSITIVES[positive])
-    paired = places >= 0
-    if negative == "random":
-        limit = None if margin is None else _ceiling(score, pairs.norms, metric, margin)
-        return places, scan(pairs, Want(False, "random", limit, paired))[0]
     limit = score if negative == "semihard" else None
-    others = scan(pairs, Want(False, "nearest", limit, paired))[0]
-    if negative == "semihard":  # nobody beyond the positive: the farthest of those before it
-        left = scan(pairs, Want(False, "farthest", None, paired & (others < 0)))[0]
-        others = torch.where(others < 0, left, others)
-    return places, others
+    if negative == "random" and margin is not None:
+        limit = _ceiling(score, pairs.norms, metric, margin)
+    others = scan(pairs, Want(False, NEGATIVES[negative], limit))[0]
+    return places, others.masked_fill_(places < 0, -1)
 
 
 @_select.register_fake

@@ -12,8 +12,8 @@ from torch import Tensor
 from kernels.choose import INTERPRETED
 from kernels.pairwise.select import Pairs, Want, score_of
 
-NEAREST, FARTHEST, RANDOM = (tl.constexpr(number) for number in range(3))
-PICKS = {"nearest": 0, "farthest": 1, "random": 2}
+NEAREST, FARTHEST, BEYOND, RANDOM = (tl.constexpr(number) for number in range(4))
+PICKS = {"nearest": 0, "farthest": 1, "beyond": 2, "random": 3}
 INTERPRETER = tl.constexpr(INTERPRETED)
 NEVER = tl.constexpr(2**31 - 1)  # a key or a column that no pair has
 
@@ -37,7 +37,6 @@ def scan(pairs: Pairs, want: Want) -> tuple[Tensor, Tensor]:
         pairs.draw,
         pairs.span,
         want.limit,
-        None if want.rows is None else want.rows.to(torch.int8),
         place,
         found,
         size,
@@ -45,7 +44,7 @@ def scan(pairs: Pairs, want: Want) -> tuple[Tensor, Tensor]:
         **launch,
     )
     places = place.long()
-    return places, score_of(pairs, places) if want.pick == "random" else found
+    return places, found if want.pick in ("nearest", "farthest") else score_of(pairs, places)
 
 
 def launch_of(dim: int, bytes_each: int) -> dict[str, Any]:
@@ -68,7 +67,6 @@ def scan_kernel(
     draw,
     span,
     limit,
-    rows,
     place,
     found,
     size,
@@ -84,11 +82,6 @@ def scan_kernel(
 ):
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     inside = row < size
-    asked = inside
-    if rows is not None:
-        asked = tl.load(rows + row, mask=inside, other=0) != 0
-        if tl.max(asked.to(tl.int32), axis=0) == 0:
-            return
     x = _part(vectors, row, inside, dim, 0, True, EMU, BD, EVEN)
     row_kind = tl.load(kind + row, mask=inside, other=-1)
     row_item = tl.load(item + row, mask=inside, other=-1)
@@ -101,7 +94,7 @@ def scan_kernel(
     if SAME:
         first = tl.min(tl.load(span + row, mask=inside, other=NEVER), axis=0) // BN * BN
         last = tl.max(tl.load(span + size + row, mask=inside, other=0), axis=0)
-    best = tl.full((BM, BN), NEVER, tl.int32) if PICK == RANDOM else tl.full((BM, BN), float("inf"), tl.float32)
+    best = tl.full((BM, BN), NEVER, tl.int32) if PICK >= BEYOND else tl.full((BM, BN), float("inf"), tl.float32)
     turn = tl.full((BM, BN), NEVER, tl.int32)
     whole = last // BN * BN
     for start in range(first, whole, BN):
@@ -121,9 +114,9 @@ def scan_kernel(
     least = tl.min(best, axis=1)
     met = (best == least[:, None]) & (turn != NEVER)
     chosen = tl.min(tl.where(met, turn + tl.arange(0, BN)[None, :], NEVER), axis=1)
-    some = asked & (chosen != NEVER)
+    some = inside & (chosen != NEVER)
     tl.store(place + row, chosen, mask=some)
-    if PICK != RANDOM:
+    if PICK < BEYOND:
         tl.store(found + row, least if PICK == NEAREST else -least, mask=some)
 
 
@@ -165,9 +158,13 @@ def _keys(score, kind, item, draw, limit, size, start, row_kind, row_item, row_d
         its_draw = tl.load(draw + size + column, mask=inside, other=0) if TAIL else tl.load(draw + size + column)
         fit = fit & (score < (bound[:, None] if limit is not None else float("inf")))
         return tl.where(fit, _draw(row_draw[:, None] ^ its_draw[None, :]), NEVER)
+    elif PICK == BEYOND:
+        # the bits of bound - score rise first with scores above the bound, from it on, then with those below, from it on
+        short = bound[:, None] - score
+        if INTERPRETER:  # a device's NaN has the bits of NEVER
+            fit = fit & (short == short)
+        return tl.where(fit, short.to(tl.int32, bitcast=True), NEVER)
     else:
-        if limit is not None:
-            fit = fit & (score > bound[:, None])
         return tl.where(fit, score, float("inf"))
 
 
