@@ -16,8 +16,10 @@ BLOCK = 2**19  # numbers held at once on a CPU: what a core's cache takes
 _said: set[tuple[str, str]] = set()
 
 
-def choose(op: str, impl: str, tensors: Sequence[Tensor | None]) -> str:
+def choose(op: str, impl: str, tensors: Sequence[Tensor | None], able: bool = True) -> str:
     """ "triton", "chunked" or "reference". "auto" is triton on a CUDA device and chunked elsewhere; it is logged once an op.
+
+    `able` tells whether the op's kernels can do, and do well, what these tensors ask for; auto takes chunked if not.
 
     Raises ValueError for an unknown name or tensors of several devices, RuntimeError for triton where it can't run.
     """
@@ -34,7 +36,7 @@ def choose(op: str, impl: str, tensors: Sequence[Tensor | None]) -> str:
         )
     if impl != "auto":
         return impl
-    choice = "triton" if device == "cuda" else "chunked"
+    choice = "triton" if device == "cuda" and able else "chunked"
     if not torch.compiler.is_compiling() and (op, choice) not in _said:
         _said.add((op, choice))
         logging.getLogger("kernels").info("%s: impl='auto' is %r on %s", op, choice, device)

@@ -16,7 +16,7 @@ from kernels.infonce.ring import infonce_ring
 __all__ = ["InfoNCEOutput", "infonce", "infonce_multi", "infonce_ring"]
 
 
-def infonce(  # noqa: PLR0913
+def infonce(
     query: Tensor,
     vectors: Tensor,
     target: Tensor,
@@ -38,15 +38,16 @@ def infonce(  # noqa: PLR0913
     rivals has loss 0 and no gradient. The van den Oord et al. 2018 loss; log_q after Bengio and Senécal 2008.
 
     log_q [N] is the log of how often a column is to be expected in the pool; it gets no gradient. A positive whose own
-    log_q is +inf is corrected like its copy with the least log_q, and not at all without a copy. positive_mode "sampled" corrects the positive like any column; "corrected"
-    (arXiv 2507.09331) doesn't: the loss is w * (log sum exp of the rivals - the positive's logit), where w = 1 - the
-    positive's share is held constant in the gradient.
+    log_q is +inf is corrected like its copy with the least log_q, and not at all without a copy. positive_mode
+    "sampled" corrects the positive like any column; "corrected" (arXiv 2507.09331) doesn't: the loss is w * (log sum exp
+    of the rivals - the positive's logit), where w = 1 - the positive's share is held constant in the gradient.
     ids [N] int64 name the columns. temperature is a number or a 0-d tensor, which may want its gradient; weight [B]
     multiplies the losses and may too.
     symmetric averages with the loss of choosing the query for the positive's column among the rows, without log_q and
     without rows whose positive is the same column or has the same id; columns that are nobody's positive have none.
     impl: "triton" ("triton-atomic" with a backward pass that is one kernel and not deterministic), "chunked",
-    "reference", or "auto": triton for bfloat16 and float16 on a GPU up to D = 256, else chunked. All but the reference refuse second derivatives.
+    "reference", or "auto": triton for bfloat16 and float16 on a GPU up to D = 256, else chunked. Only the reference has
+    second derivatives.
 
     Raises ValueError for shapes, dtypes and devices that don't fit and for a temperature that isn't positive, IndexError
     for targets outside the pool; on a device, where looking would be a wait, such rows are NaN instead.

@@ -15,9 +15,8 @@ WIDEST = 256  # numbers in an embedding for which the Triton kernels hold a tile
 
 def implementation(impl: str, query: Tensor, vectors: Tensor) -> str:
     """What runs: `auto` is triton for 2-byte numbers on a CUDA device, since float32 has no tensor cores, else chunked."""
-    if impl == "auto" and (query.shape[1] > WIDEST or query.element_size() != 2):
-        return "chunked"
-    chosen = choose("infonce", impl.removesuffix("-atomic"), (query, vectors))
+    able = query.shape[1] <= WIDEST and query.element_size() == 2
+    chosen = choose("infonce", impl.removesuffix("-atomic"), (query, vectors), able)
     return impl if impl == "triton-atomic" else chosen
 
 

@@ -54,14 +54,14 @@ def query_kernel(
             query, first, last, lse, gradient, scale, total, tile * BN,
             VECTORS, OFFSET, COLUMN_LSE, COLUMN_GRADIENT, N,
             D, BN, BD, CORRECTED, SYMMETRIC, False, PRECISION, EMU,
-        )
+        )  # fmt: skip
     for i in range(0, high - low + tl.cdiv(N, BN) - whole):
         tile = tl.where(i < high - low, low + i, whole)
         total = _query_tile(
             query, first, last, lse, gradient, scale, total, tile * BN,
             VECTORS, OFFSET, COLUMN_LSE, COLUMN_GRADIENT, N,
             D, BN, BD, CORRECTED, SYMMETRIC, True, PRECISION, EMU,
-        )
+        )  # fmt: skip
     place = entries(PLACE, rows, B, 0, True).to(tl.int64)
     parts = tl.arange(0, BD)
     inside = (rows < B)[:, None] & (parts < D)[None, :]
@@ -74,7 +74,7 @@ def _query_tile(
     query, first, last, lse, gradient, scale, total, start, VECTORS, OFFSET, COLUMN_LSE, COLUMN_GRADIENT, N,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, SYMMETRIC: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
-):
+):  # fmt: skip
     """One tile of columns more in the rows' sums."""
     columns = start + tl.arange(0, BN)
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)
@@ -143,14 +143,14 @@ def vectors_kernel(
             vectors, there, columns, offset, back_lse, back_gradient, total, tile * BM,
             QUERY, ROW_SCALE, FIRST, LAST, LSE, GRADIENT, ROW_FACTOR, ROW_PLACE, OUT_QUERY, B,
             D, BM, BD, CORRECTED, SYMMETRIC, ATOMIC, False, PRECISION, EMU,
-        )
+        )  # fmt: skip
     for i in range(0, high - low + tl.cdiv(B, BM) - whole):
         tile = tl.where(i < high - low, low + i, whole)
         total = _vectors_tile(
             vectors, there, columns, offset, back_lse, back_gradient, total, tile * BM,
             QUERY, ROW_SCALE, FIRST, LAST, LSE, GRADIENT, ROW_FACTOR, ROW_PLACE, OUT_QUERY, B,
             D, BM, BD, CORRECTED, SYMMETRIC, ATOMIC, True, PRECISION, EMU,
-        )
+        )  # fmt: skip
     place = entries(PLACE, columns, N, 0, True).to(tl.int64)
     parts = tl.arange(0, BD)
     inside = there[:, None] & (parts < D)[None, :]
@@ -163,7 +163,7 @@ def _vectors_tile(
     QUERY, ROW_SCALE, FIRST, LAST, LSE, GRADIENT, ROW_FACTOR, ROW_PLACE, OUT_QUERY, B,
     D: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr, SYMMETRIC: tl.constexpr,
     ATOMIC: tl.constexpr, EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
-):
+):  # fmt: skip
     """One tile of rows more in the columns' sums; its logits are [BN, BM], so that neither product transposes shares."""
     rows = start + tl.arange(0, BM)
     query = tile_of(QUERY, start, B, D, BM, BD, EDGE, EMU)

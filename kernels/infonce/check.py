@@ -8,7 +8,7 @@ from torch import Tensor
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def check_all(  # noqa: PLR0913
+def check_all(
     query: Tensor, vectors: Tensor, target: Tensor, log_q: Tensor | None, ids: Tensor | None, weight: Tensor | None
 ) -> None:
     """Raise ValueError or IndexError unless every tensor fits query [B, D] and vectors [N, D]."""

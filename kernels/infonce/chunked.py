@@ -19,7 +19,7 @@ def forward(problem: Problem, guess: Guess | None = None) -> tuple[Found, Ahead 
 
     One block of logits is held beside the results.
     """
-    found = Found(*(problem.scale.new_full((len(problem.query),), -torch.inf) for _ in range(5)), _nothing(problem))
+    found = Found.nothing(problem)
     over_rows = _OverRows(problem)
     ahead = _Ahead(problem, guess) if guess else None
     if len(problem.vectors):
@@ -127,10 +127,6 @@ def _of_hits(problem: Problem, rows: slice, closed: tuple[Tensor, Tensor, Tensor
 def _finite(total: Tensor) -> Tensor:
     """A sum over nothing has no shares: exp(score - inf) is 0."""
     return total.masked_fill(total == -torch.inf, torch.inf)
-
-
-def _nothing(problem: Problem) -> Tensor:
-    return problem.scale.new_empty(0)
 
 
 class _Ahead:

@@ -44,13 +44,13 @@ def forward_kernel(
         best, total, square = _add_tile(
             query, first, last, scale, best, total, square, tile * BN, VECTORS, OFFSET, N,
             D, BN, BD, CORRECTED, False, PRECISION, EMU,
-        )
+        )  # fmt: skip
     for i in range(0, high - low + tl.cdiv(N, BN) - whole):
         tile = tl.where(i < high - low, low + i, whole)
         best, total, square = _add_tile(
             query, first, last, scale, best, total, square, tile * BN, VECTORS, OFFSET, N,
             D, BN, BD, CORRECTED, True, PRECISION, EMU,
-        )
+        )  # fmt: skip
     unit = 1.0 if CORRECTED else scale
     shift = tl.where(best == float("-inf"), 0.0, best) * unit
     inside = rows < B
@@ -64,7 +64,7 @@ def _add_tile(
     query, first, last, scale, best, total, square, start, VECTORS, OFFSET, N,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
-):
+):  # fmt: skip
     """One tile of columns more in the rows' running maximum, sum and sum of squares."""
     columns = start + tl.arange(0, BN)
     vectors = tile_of(VECTORS, start, N, D, BN, BD, EDGE, EMU)

@@ -13,7 +13,7 @@ from kernels.infonce.problem import Problem, full
 from kernels.infonce.reference import InfoNCEOutput
 
 
-def infonce_multi(  # noqa: PLR0913
+def infonce_multi(
     query: Tensor,
     vectors: Tensor,
     group: Tensor,

@@ -38,7 +38,7 @@ def scan(problem: Problem, impl: str, guess: Guess | None = None, whole: bool = 
 
 
 @torch.library.custom_op("infonce::scan", mutates_args=())
-def _scan(  # noqa: PLR0913
+def _scan(
     query: Tensor,
     vectors: Tensor,
     scale: Tensor,
@@ -56,11 +56,11 @@ def _scan(  # noqa: PLR0913
     if whole:
         found = found._replace(rivals=torch.logaddexp(found.rivals, found.hits))
     ahead = ahead or Ahead(*(scale.new_empty(0) for _ in range(3)))
-    return (own_scores(problem), *found, *ahead)
+    return own_scores(problem), *found, *ahead  # type: ignore[return-value]
 
 
 @_scan.register_fake
-def _(query, vectors, scale, target, log_q, hits, guess, named, symmetric, whole, impl):  # type: ignore[no-untyped-def]  # noqa: PLR0913
+def _(query, vectors, scale, target, log_q, hits, guess, named, symmetric, whole, impl):  # type: ignore[no-untyped-def]
     size, columns = query.shape[0], vectors.shape[0]
     ahead = ((size,), query.shape, vectors.shape) if guess else ((0,),) * 3
     shapes = (*((size,),) * 6, (columns if symmetric else 0,), *ahead)
@@ -68,7 +68,7 @@ def _(query, vectors, scale, target, log_q, hits, guess, named, symmetric, whole
 
 
 @torch.library.custom_op("infonce::scan_backward", mutates_args=())
-def _scan_backward(  # noqa: PLR0913
+def _scan_backward(
     wanted: list[Tensor],
     query: Tensor,
     vectors: Tensor,

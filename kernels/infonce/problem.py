@@ -39,6 +39,13 @@ class Found(NamedTuple):
     best_hit: Tensor  # [B] their maximum
     columns: Tensor  # [N] log sum exp over the rows open to a column, without log_q; [0] unless symmetric
 
+    @classmethod
+    def nothing(cls, problem: Problem) -> Found:
+        """What a problem without pairs would find, to be filled in place."""
+        rows = [problem.scale.new_full((len(problem.query),), -torch.inf) for _ in range(5)]
+        size = len(problem.vectors) if problem.symmetric else 0
+        return cls(rows[0], rows[1], rows[2].zero_(), rows[3], rows[4], problem.scale.new_full((size,), -torch.inf))
+
 
 class Guess(NamedTuple):
     """The gradient that arrives is most often the same for all losses: then that of the rivals is known beforehand."""

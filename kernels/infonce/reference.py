@@ -23,7 +23,7 @@ class InfoNCEOutput(NamedTuple):
     masked_mass: Tensor  # [B] the share of the softmax that the masked hits would have had
 
 
-def infonce(  # noqa: PLR0913
+def infonce(
     query: Tensor,
     vectors: Tensor,
     target: Tensor,
@@ -76,7 +76,7 @@ def infonce(  # noqa: PLR0913
     return InfoNCEOutput(loss, lse.clone(), accuracy, effective, mass)
 
 
-def infonce_multi(  # noqa: PLR0913
+def infonce_multi(
     query: Tensor,
     vectors: Tensor,
     group: Tensor,

@@ -18,7 +18,7 @@ from kernels.infonce.problem import Found, Problem, Wanted, add_own, full, own_s
 from kernels.infonce.reference import InfoNCEOutput
 
 
-def infonce_ring(  # noqa: PLR0913
+def infonce_ring(
     query: Tensor,
     vectors: Tensor,
     target: Tensor,

@@ -63,7 +63,9 @@ def _cases() -> Iterator[StaticCase]:
     for arch, table in DEFAULTS.items():
         for name, sizes in table.items():
             kernel, _, both = name.partition("-")
-            kinds = ("both",) if both or kernel == "symmetric" else ("full",) if kernel == "atomic" else ("full", "plain")
+            kinds = (
+                ("both",) if both or kernel == "symmetric" else ("full",) if kernel == "atomic" else ("full", "plain")
+            )
             for width, size in zip(WIDTHS, sizes, strict=True):
                 for kind in kinds:
                     yield _case(kernel, width, size, kind, arch)

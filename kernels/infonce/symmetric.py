@@ -42,7 +42,9 @@ def symmetric_kernel(
         query = tile_of(QUERY, start, B, D, BM, BD, True, EMU)
         first = entries(FIRST, rows, B, 2147483647, True)
         last = entries(LAST, rows, B, 0, True)
-        silent = tl.where(inside, 0.0, float("-inf"))  # rows past B are copies of the last one, no column may count them
+        silent = tl.where(
+            inside, 0.0, float("-inf")
+        )  # rows past B are copies of the last one, no column may count them
         best = tl.full([BM], float("-inf"), tl.float32)
         total = tl.zeros([BM], tl.float32)
         square = tl.zeros([BM], tl.float32)
@@ -52,13 +54,13 @@ def symmetric_kernel(
             best, total, square = _add_tile(
                 query, first, last, silent, scale, best, total, square, tile * BN, VECTORS, OFFSET,
                 PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, False, PRECISION, EMU,
-            )
+            )  # fmt: skip
         for i in range(0, high - low + tl.cdiv(N, BN) - whole):
             tile = tl.where(i < high - low, low + i, whole)
             best, total, square = _add_tile(
                 query, first, last, silent, scale, best, total, square, tile * BN, VECTORS, OFFSET,
                 PART_BEST, PART_SUM, N, D, BN, BD, CORRECTED, True, PRECISION, EMU,
-            )
+            )  # fmt: skip
         shift = tl.where(best == float("-inf"), 0.0, best)
         tl.store(RIVALS + rows, (shift + tl.log2(total)) * 0.6931471805599453, mask=inside)
         tl.store(BEST + rows, best * 0.6931471805599453, mask=inside)
@@ -71,7 +73,7 @@ def _add_tile(
     query, first, last, silent, scale, best, total, square, start, VECTORS, OFFSET, PART_BEST, PART_SUM, N,
     D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, CORRECTED: tl.constexpr,
     EDGE: tl.constexpr, PRECISION: tl.constexpr, EMU: tl.constexpr,
-):
+):  # fmt: skip
     """One tile of columns more in the rows' sums, and these rows in the sums of the tile's columns."""
     columns = start + tl.arange(0, BN)
     past_best = entries(PART_BEST, columns, N, 0.0, EDGE)

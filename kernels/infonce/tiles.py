@@ -10,17 +10,16 @@ import triton.language as tl
 
 
 @triton.jit
-def tile_of(BASE, start, count, D: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, EDGE: tl.constexpr, EMU: tl.constexpr):
+def tile_of(
+    BASE, start, count, D: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr, EDGE: tl.constexpr, EMU: tl.constexpr
+):  # fmt: skip
     """[ROWS, BD] embeddings from row `start` on; with EDGE, rows past `count` are copies of the last one."""
     rows = tl.arange(0, ROWS)
     if EDGE:
         rows = tl.minimum(rows, count - 1 - start)
     places = tl.arange(0, BD)
     pointers = BASE + tl.cast(start, tl.int64) * D + rows[:, None] * D + places[None, :]
-    if BD == D:
-        tile = tl.load(pointers)
-    else:
-        tile = tl.load(pointers, mask=places[None, :] < D, other=0.0)
+    tile = tl.load(pointers) if BD == D else tl.load(pointers, mask=places[None, :] < D, other=0.0)
     if EMU:  # the interpreter multiplies the bit patterns of bfloat16
         tile = tile.to(tl.float32)
     return tile

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from kernels.choose import INTERPRETED
@@ -28,16 +27,16 @@ HALF_SHIFT = 12  # float16 has no exponents for small shares: they are held 2^12
 def forward(problem: Problem, guess: Guess | None = None) -> tuple[Found, None]:
     """Everything that is known before a gradient arrives; a guess at that isn't used."""
     pool = _Pool.of(problem)
-    found = Found(*(problem.scale.new_full((pool.rows,), -torch.inf) for _ in range(5)), problem.scale.new_empty(0))
+    found = Found.nothing(problem)
     if problem.symmetric:
         found = found._replace(columns=pool.column_places(_both_ways(pool, found)))
-    elif pool.rows:
-        size = pool.tiles("forward")
-        grid = (triton.cdiv(pool.rows, size.rows),)
-        forward_kernel[grid](*pool.scores, *found[:3], pool.rows, pool.columns, **pool.options(size))  # type: ignore[index]
-    if problem.named and pool.rows:
+    else:
+        _launch(forward_kernel, pool, "forward", pool.rows, (*pool.scores, *found[:3], pool.rows, pool.columns))
+    if problem.named:
         _look_up(problem, pool, found)
-    return Found(*(pool.row_places(x) for x in found[:5]), found.columns), None
+    return found._replace(
+        **{name: pool.row_places(x) for name, x in found._asdict().items() if name != "columns"}
+    ), None
 
 
 def backward(problem: Problem, found: Found, wanted: Wanted, ahead: Ahead | None = None) -> tuple[Tensor, Tensor]:
@@ -45,27 +44,17 @@ def backward(problem: Problem, found: Found, wanted: Wanted, ahead: Ahead | None
     pool = _Pool.of(problem)
     shares = _Shares.of(problem, pool, found, wanted)
     of_query = problem.scale.new_zeros(problem.query.shape)
-    if pool.rows:
-        size = pool.tiles("query-both" if problem.symmetric else "query")
-        grid = (triton.cdiv(pool.rows, size.rows),)
-        query_kernel[grid](  # type: ignore[index]
-            *pool.scores,
-            shares.lse,
-            shares.of_row,
-            shares.row_factor,
-            shares.back_lse,
-            shares.of_column,
-            pool.layout.row,
-            of_query,
-            pool.rows,
-            pool.columns,
-            SYMMETRIC=problem.symmetric,
-            **pool.options(size),
-        )
+    by_row = (shares.lse, shares.of_row, shares.row_factor)
+    by_column = (shares.back_lse, shares.of_column)
+    arguments = (*pool.scores, *by_row, *by_column, pool.layout.row, of_query, pool.rows, pool.columns)
+    name = "query-both" if problem.symmetric else "query"
+    _launch(query_kernel, pool, name, pool.rows, arguments, SYMMETRIC=problem.symmetric)
     return of_query, _of_vectors(problem, pool, shares, None)
 
 
-def backward_atomic(problem: Problem, found: Found, wanted: Wanted, ahead: Ahead | None = None) -> tuple[Tensor, Tensor]:
+def backward_atomic(
+    problem: Problem, found: Found, wanted: Wanted, ahead: Ahead | None = None
+) -> tuple[Tensor, Tensor]:
     """The same gradients from one kernel: a matrix product less, and sums in an order that changes from run to run."""
     pool = _Pool.of(problem)
     shares = _Shares.of(problem, pool, found, wanted)
@@ -102,7 +91,7 @@ class _Pool:
 
     @property
     def width(self) -> int:
-        return max(16, triton.next_power_of_2(self.layout.query.shape[1]))
+        return max(16, 1 << (self.layout.query.shape[1] - 1).bit_length())
 
     def row_places(self, sorted_rows: Tensor) -> Tensor:
         return torch.empty_like(sorted_rows).index_copy_(0, self.layout.row.long(), sorted_rows)
@@ -163,64 +152,60 @@ class _Shares:
         return cls(lse, folded, sign, of_row, of_row * factor, lse, lse, factor)
 
 
+def _launch(kernel: Any, pool: _Pool, name: str, count: int, arguments: tuple[Any, ...], **flags: bool) -> None:
+    """A program for every tile of `count` rows, or of columns where the kernel has those."""
+    size = pool.tiles(name)
+    each = size.columns if kernel is vectors_kernel else size.rows
+    programs = -(-count // each)
+    if kernel is symmetric_kernel:  # there a program takes several tiles in turn, as many as there are sums to keep
+        programs = min(programs, len(arguments[-4]))
+    if programs:
+        kernel[(programs,)](*arguments, **pool.options(size), **flags)
+
+
 def _both_ways(pool: _Pool, found: Found) -> Tensor:
     """The forward pass in both directions; [N] log sum exps of the columns, in nats."""
-    size = pool.tiles("symmetric")
-    programs = max(1, min(triton.cdiv(pool.rows, size.rows), _processors(pool.layout.query)))
+    programs = max(1, min(-(-pool.rows // pool.tiles("symmetric").rows), _processors(pool.layout.query)))
     best = found.rivals.new_full((programs, pool.columns), -torch.inf)
     total = found.rivals.new_zeros(programs, pool.columns)
-    if pool.rows:
-        options = pool.options(size)
-        symmetric_kernel[(programs,)](*pool.scores, *found[:3], best, total, pool.rows, pool.columns, **options)  # type: ignore[index]
+    arguments = (*pool.scores, *found[:3], best, total, pool.rows, pool.columns)
+    _launch(symmetric_kernel, pool, "symmetric", pool.rows, arguments)
     top = best.amax(0)
     shift = top.masked_fill(top == -torch.inf, 0)
     return (best.sub_(shift).exp2_().mul_(total).sum(0).log2() + shift) / BITS
 
 
 def _look_up(problem: Problem, pool: _Pool, found: Found) -> None:
-    options = pool.options(Tiles(HIT_ROWS, 0, 4, 1))
-    for name in ("BN", "PRECISION", "EMU"):
-        del options[name]
     place = torch.empty_like(pool.layout.column)  # of a column in the layout
     place[pool.layout.column] = torch.arange(pool.columns, dtype=place.dtype, device=place.device)
     own = torch.where(problem.target < 0, -1, place[problem.target.clamp(min=0)])[pool.layout.row]
-    hits_kernel[(triton.cdiv(pool.rows, HIT_ROWS),)](  # type: ignore[index]
-        *pool.scores, own, found.hits, found.best_hit, pool.rows, **options
-    )
+    kernel: Any = hits_kernel
+    if pool.rows:
+        kernel[(-(-pool.rows // HIT_ROWS),)](
+            *(*pool.scores, own, found.hits, found.best_hit, pool.rows),
+            D=problem.query.shape[1],
+            BM=HIT_ROWS,
+            BD=pool.width,
+            CORRECTED=problem.log_q is not None,
+        )
 
 
 def _of_vectors(problem: Problem, pool: _Pool, shares: _Shares, of_query: Tensor | None) -> Tensor:
     """[N, D]; with of_query [B, D], zero at first, the rows' gradient is added there by the same kernel."""
     query, vectors, scale, offset, first, last = pool.scores
     of_vectors = problem.scale.new_zeros(problem.vectors.shape)
-    if not pool.rows:
-        return of_vectors
-    name = "vectors-both" if problem.symmetric else "vectors"
-    size = pool.tiles("atomic" if of_query is not None else name)
-    vectors_kernel[(triton.cdiv(pool.columns, size.columns),)](  # type: ignore[index]
-        query * shares.sign[:, None].to(query.dtype),
-        vectors,
-        scale * shares.sign,
-        offset,
-        first,
-        last,
-        shares.folded,
-        shares.of_row,
-        shares.back_lse,
-        shares.of_column,
+    arguments = (
+        *(query * shares.sign[:, None].to(query.dtype), vectors, scale * shares.sign, offset, first, last),
+        *(shares.folded, shares.of_row, shares.back_lse, shares.of_column),
         *pool.layout.closed_rows(),
-        shares.factor,
-        pool.layout.column,
-        of_vectors,
-        shares.factor * shares.sign,
-        pool.layout.row,
-        of_vectors if of_query is None else of_query,
-        pool.rows,
-        pool.columns,
-        SYMMETRIC=problem.symmetric,
-        ATOMIC=of_query is not None,
-        **pool.options(size),
+        *(shares.factor, pool.layout.column, of_vectors),
+        *(shares.factor * shares.sign, pool.layout.row, of_vectors if of_query is None else of_query),
+        *(pool.rows, pool.columns),
     )
+    atomic = of_query is not None
+    name = "atomic" if atomic else "vectors-both" if problem.symmetric else "vectors"
+    columns = pool.columns if pool.rows else 0
+    _launch(vectors_kernel, pool, name, columns, arguments, SYMMETRIC=problem.symmetric, ATOMIC=atomic)
     return of_vectors
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kernels.infonce import check, infonce
 from tests.kernels.infonce.cases import COVERING, DEVICE, FIRST_ID, IMPLS, Case, draw, results
+from tests.kernels.tolerance import buried
 
 EVERY = (*IMPLS, "reference")
 pytestmark = pytest.mark.usefixtures("small_tiles")
@@ -122,9 +123,7 @@ def test_nan_poisons_its_row_only(impl: str) -> None:
 
 @pytest.mark.parametrize("impl", EVERY)
 @pytest.mark.parametrize("outside", [-1, 65, 2**40])
-def test_a_target_outside_the_pool_is_never_a_number(
-    impl: str, outside: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_target_outside_the_pool_is_never_a_number(impl: str, outside: int, monkeypatch: pytest.MonkeyPatch) -> None:
     case = draw((40, 25, 16), {"extra": True, "ids": True, "weight": True, "symmetric": True})
     target = case.target.clone()
     target[5] = outside
@@ -160,23 +159,15 @@ def test_two_runs_give_the_same_bits(impl: str, flags: dict[str, bool]) -> None:
         assert torch.equal(x, second[name]), name
 
 
-def framed(x: Tensor) -> Tensor:
-    """The same numbers in the middle of a buffer of NaN, or of ids and places that no one may follow."""
-    odd = torch.nan if x.is_floating_point() else -(2**62)
-    buffer = torch.full((x.numel() + 512,), odd, dtype=x.dtype, device=x.device)
-    buffer[256 : 256 + x.numel()] = x.flatten()
-    return buffer[256 : 256 + x.numel()].view(x.shape)
-
-
 @pytest.mark.parametrize("impl", [*IMPLS, "triton-atomic"])
 @pytest.mark.parametrize("flags", [COVERING[1], COVERING[2], COVERING[3], COVERING[7]], ids=str)
 def test_nothing_beside_the_inputs_is_read(impl: str, flags: dict[str, bool]) -> None:
     """Buffers end where the inputs end; fresh memory is poisoned too."""
     case = draw((37, 13, 21), flags)
     plain = results(case, impl)
-    options = {name: framed(x) if isinstance(x, Tensor) else x for name, x in case.options.items()}
+    options = {name: buried(x) if isinstance(x, Tensor) else x for name, x in case.options.items()}
     names = ("query", "vectors", "target")
-    guarded = replace(case, options=options, **{name: framed(getattr(case, name)) for name in names})
+    guarded = replace(case, options=options, **{name: buried(getattr(case, name)) for name in names})
     torch.use_deterministic_algorithms(True, warn_only=True)  # fills what torch.empty gives with NaN
     try:
         found = results(guarded, impl)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from torch import Tensor
 
 from kernels.infonce import infonce, infonce_multi
 from tests.kernels.infonce.cases import COVERING, Case, draw, moved
@@ -114,5 +113,3 @@ def test_the_corrected_mode_has_the_gradient_of_an_uncorrected_positive() -> Non
         plain = torch.nn.functional.cross_entropy(logits, case.target[b : b + 1])
         ours, theirs = (torch.autograd.grad(loss, query, retain_graph=True)[0] for loss in (corrected.loss[b], plain))
         torch.testing.assert_close(ours, theirs)
-
-

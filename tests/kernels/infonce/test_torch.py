@@ -37,9 +37,7 @@ def test_gradcheck(symmetric: bool) -> None:
     weight = options.pop("weight")
 
     def outputs(query: Tensor, vectors: Tensor, temperature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        found = infonce(
-            query, vectors, case.target, temperature=temperature, weight=weight, impl="chunked", **options
-        )
+        found = infonce(query, vectors, case.target, temperature=temperature, weight=weight, impl="chunked", **options)
         return found.loss, found.lse
 
     leaves = [x.clone().requires_grad_() for x in (case.query, case.vectors, case.temperature, weight)]

@@ -57,9 +57,7 @@ def single(size: int) -> tuple[InfoNCEOutput, Tensor]:
     towers = Towers()
     rows, items, ids, log_q = batch(size)
     query, vectors, temperature = towers(rows, items)
-    found = infonce(
-        query, vectors, torch.arange(size), log_q=log_q, ids=ids, temperature=temperature, impl="reference"
-    )
+    found = infonce(query, vectors, torch.arange(size), log_q=log_q, ids=ids, temperature=temperature, impl="reference")
     found.loss.mean().backward()
     return found, flat(towers)
 
