@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from kernels.infonce import check, reference
@@ -57,18 +58,11 @@ def infonce(
     impl = implementation(impl, query, vectors)
     target, poison = inside(target, len(vectors))
     if impl == "reference":
-        found = reference.infonce(
-            query,
-            vectors,
-            target,
-            log_q=log_q,
-            ids=ids,
-            temperature=temperature,
-            weight=weight,
-            positive_mode=positive_mode,
-            mask_hits=mask_hits,
-            symmetric=symmetric,
-        )
+        modes = {"positive_mode": positive_mode, "mask_hits": mask_hits, "symmetric": symmetric}
+        with torch.autocast(query.device.type, enabled=False):
+            found = reference.infonce(
+                query, vectors, target, log_q=log_q, ids=ids, temperature=temperature, weight=weight, **modes
+            )
         return found._replace(loss=found.loss * (1 + poison), lse=found.lse * (1 + poison))
     named = None if ids is None else by_id(ids[target], ids)
     hits = by_place(target, len(vectors)) if named is None or not mask_hits else named

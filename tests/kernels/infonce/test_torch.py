@@ -14,7 +14,7 @@ from kernels.infonce import infonce
 from kernels.infonce.assemble import scale_of
 from kernels.infonce.hits import by_id
 from kernels.infonce.op import _scan  # the operator itself, which torch's own checks take
-from tests.kernels.infonce.cases import DEVICE, IMPLS, draw
+from tests.kernels.infonce.cases import DEVICE, IMPLS, draw, results
 
 pytestmark = pytest.mark.usefixtures("small_tiles")
 
@@ -108,6 +108,16 @@ def test_auto_says_once_what_it_chose(caplog: pytest.LogCaptureFixture, monkeypa
     assert [record.getMessage() for record in caplog.records if "infonce" in record.getMessage()] == [
         f"infonce: impl='auto' is {'triton' if DEVICE == 'cuda' else 'chunked'!r} on {DEVICE}"
     ]
+
+
+@pytest.mark.parametrize("impl", [*IMPLS, "reference"])
+def test_autocast_changes_nothing(impl: str) -> None:
+    case = draw((33, 4, 8), {"extra": True, "ids": True, "log_q": True, "symmetric": True})
+    before = results(case, impl)
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        after = results(case, impl)
+    for name, x in before.items():
+        assert torch.equal(after[name], x), name
 
 
 def test_only_the_loss_and_lse_carry_gradients() -> None:
