@@ -31,7 +31,7 @@ DEFAULTS: dict[int, dict[str, Sizes]] = {  # of 2-byte numbers: architecture -> 
     },
     90: {
         "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 128, 8, 2)),
-        "symmetric": (Tiles(256, 32, 4, 3), Tiles(128, 32, 4, 2), Tiles(128, 64, 8, 2)),
+        "symmetric": (Tiles(128, 32, 4, 3), Tiles(128, 32, 4, 2), Tiles(128, 64, 8, 2)),
         "query": (Tiles(128, 64, 4, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
         "query-both": (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
         "vectors": (Tiles(64, 128, 4, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 2)),
@@ -40,8 +40,8 @@ DEFAULTS: dict[int, dict[str, Sizes]] = {  # of 2-byte numbers: architecture -> 
     },
     100: {
         "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 64, 8, 2)),
-        "symmetric": (Tiles(128, 32, 4, 2), Tiles(128, 32, 4, 2), Tiles(128, 32, 4, 2)),
-        "query": (Tiles(64, 128, 4, 3), Tiles(64, 128, 4, 3), Tiles(64, 64, 4, 1)),
+        "symmetric": (Tiles(128, 32, 4, 2), Tiles(64, 32, 4, 2), Tiles(128, 32, 4, 2)),
+        "query": (Tiles(64, 128, 4, 2), Tiles(64, 128, 4, 3), Tiles(64, 64, 4, 1)),
         "query-both": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
         "vectors": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
         "vectors-both": (Tiles(64, 64, 8, 1), Tiles(64, 64, 8, 1), Tiles(64, 64, 8, 1)),
