@@ -22,7 +22,7 @@ FULL = Tiles(32, 32, 4, 2)  # for float32, which is there to compare with: chunk
 DEFAULTS: dict[int, dict[str, Sizes]] = {  # of 2-byte numbers: architecture -> kernel; "both" is for both directions
     80: {
         "forward": (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
-        "symmetric": (Tiles(128, 32, 4, 2), Tiles(64, 32, 4, 2), Tiles(64, 32, 4, 2)),
+        "symmetric": (Tiles(128, 64, 8, 2), Tiles(64, 32, 4, 2), Tiles(64, 32, 4, 2)),
         "query": (Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(64, 64, 8, 2)),
         "query-both": (Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2), Tiles(64, 32, 8, 2)),
         "vectors": (Tiles(64, 128, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 8, 2)),
