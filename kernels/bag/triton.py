@@ -77,7 +77,7 @@ def backward_weights(gradient: Tensor, table: Tensor, bags: Bags) -> Tensor:
 def launch_of(dim: int, num_hashes: int) -> dict[str, Any]:
     """The constants of a launch: PIECE ids are met at once, BD columns by a program."""
     block = min(max(16, int(triton.next_power_of_2(dim))), 128)
-    return {"HASHES": num_hashes, "PIECE": 16, "BD": block, "num_warps": 1 if block <= 64 else 2}
+    return {"HASHES": num_hashes, "PIECE": 16, "BD": block, "num_warps": 1 if block <= 64 else 4}
 
 
 def _emulated(tensor: Tensor) -> bool:

@@ -23,7 +23,8 @@ def scan(pairs: Pairs, want: Want) -> tuple[Tensor, Tensor]:
     size, dim = pairs.vectors.shape
     place = torch.full((size,), -1, dtype=torch.int32, device=pairs.vectors.device)
     found = torch.full_like(pairs.norms, torch.nan)
-    launch = launch_of(dim, pairs.vectors.element_size())
+    major = torch.cuda.get_device_capability(place.device)[0] if place.is_cuda else 9
+    launch = launch_of(dim, pairs.vectors.element_size(), want.pick, 10 * major)
     launch |= {
         "SAME": want.same,
         "PICK": PICKS[want.pick],
@@ -47,15 +48,19 @@ def scan(pairs: Pairs, want: Want) -> tuple[Tensor, Tensor]:
     return places, found if want.pick in ("nearest", "farthest") else score_of(pairs, places)
 
 
-def launch_of(dim: int, bytes_each: int) -> dict[str, Any]:
-    """The constants of a launch; vectors longer than a tile is wide are met in parts, `make kernels` says with what."""
+def launch_of(dim: int, bytes_each: int, pick: str, arch: int) -> dict[str, Any]:
+    """The constants of a launch on sm_`arch`, by what `make kernels` counts; vectors longer than a tile is wide are met in parts."""
     half = bytes_each == 2
     widest = (
         (128 if dim <= 256 else 64) if half else 32
-    )  # float32 is three products of tf32, and their operands fill the registers
-    wide = min(max(16, triton.next_power_of_2(dim)), widest)
-    tile = {"BM": 128, "BN": 64, "num_warps": 8} if half else {"BM": 64, "BN": 32, "num_warps": 4}
-    return tile | {"BD": wide, "PARTS": -(-dim // wide), "EVEN": dim % int(wide) == 0, "num_stages": 3 if half else 2}
+    )  # float32 is three products of tf32, whose operands fill the registers
+    wide = min(max(16, int(triton.next_power_of_2(dim))), widest)
+    tile = {"BM": 64, "BN": 16 if arch < 90 and dim > 64 else 32, "num_warps": 4}
+    if half:
+        narrow = pick == "random" and dim <= 128
+        tile = {"BM": 256 if narrow else 128, "BN": 32 if narrow else 64, "num_warps": 8}
+    stages = 3 if half and (dim <= 64 or (pick == "random" and dim <= 128)) else 2
+    return tile | {"BD": wide, "PARTS": -(-dim // wide), "EVEN": dim % wide == 0, "num_stages": stages}
 
 
 @triton.jit
@@ -82,7 +87,7 @@ def scan_kernel(
 ):
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     inside = row < size
-    x = _part(vectors, row, inside, dim, 0, True, EMU, BD, EVEN)
+    x = _part(vectors, tl.program_id(0) * BM, size, dim, 0, True, EMU, BM, BD, EVEN)
     row_kind = tl.load(kind + row, mask=inside, other=-1)
     row_item = tl.load(item + row, mask=inside, other=-1)
     row_draw = tl.load(draw + row, mask=inside, other=0)
@@ -98,14 +103,14 @@ def scan_kernel(
     turn = tl.full((BM, BN), NEVER, tl.int32)
     whole = last // BN * BN
     for start in range(first, whole, BN):
-        score = _scores(vectors, norms, row, x, size, dim, start, False, PICK, EMU, BN, BD, PARTS, EVEN)
+        score = _scores(vectors, norms, x, size, dim, start, False, PICK, EMU, BM, BN, BD, PARTS, EVEN)
         key = _keys(
             score, kind, item, draw, limit, size, start, row_kind, row_item, row_draw, bound, False, SAME, PICK, BN
         )
         turn = tl.where(key < best, start, turn)
         best = _least(best, key)
     if whole < last:
-        score = _scores(vectors, norms, row, x, size, dim, whole, True, PICK, EMU, BN, BD, PARTS, EVEN)
+        score = _scores(vectors, norms, x, size, dim, whole, True, PICK, EMU, BM, BN, BD, PARTS, EVEN)
         key = _keys(
             score, kind, item, draw, limit, size, whole, row_kind, row_item, row_draw, bound, True, SAME, PICK, BN
         )
@@ -121,22 +126,22 @@ def scan_kernel(
 
 
 @triton.jit
-def _scores(vectors, norms, row, x, size, dim, start, TAIL: tl.constexpr, PICK: tl.constexpr, EMU: tl.constexpr,
-            BN: tl.constexpr, BD: tl.constexpr, PARTS: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
+def _scores(vectors, norms, x, size, dim, start, TAIL: tl.constexpr, PICK: tl.constexpr, EMU: tl.constexpr,
+            BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PARTS: tl.constexpr, EVEN: tl.constexpr):  # fmt: skip
     """[BM, BN] scores against the columns from `start` on; their negatives where the farthest is wanted."""
     column = start + tl.arange(0, BN)
     inside = column < size
-    y = _part(vectors, column, inside, dim, 0, TAIL, EMU, BD, EVEN)
+    y = _part(vectors, start, size, dim, 0, TAIL, EMU, BN, BD, EVEN)
     dots = tl.dot(x, tl.trans(y), input_precision="tf32x3")
     if PARTS * BD <= 256:
         for part in tl.static_range(1, PARTS):
-            x = _part(vectors, row, row < size, dim, part, True, EMU, BD, EVEN)
-            y = _part(vectors, column, inside, dim, part, TAIL, EMU, BD, EVEN)
+            x = _part(vectors, tl.program_id(0) * BM, size, dim, part, True, EMU, BM, BD, EVEN)
+            y = _part(vectors, start, size, dim, part, TAIL, EMU, BN, BD, EVEN)
             dots = tl.dot(x, tl.trans(y), dots, input_precision="tf32x3")
     else:  # unrolled, every part would have its own buffers
         for part in range(1, PARTS):
-            x = _part(vectors, row, row < size, dim, part, True, EMU, BD, EVEN)
-            y = _part(vectors, column, inside, dim, part, TAIL, EMU, BD, EVEN)
+            x = _part(vectors, tl.program_id(0) * BM, size, dim, part, True, EMU, BM, BD, EVEN)
+            y = _part(vectors, start, size, dim, part, TAIL, EMU, BN, BD, EVEN)
             dots = tl.dot(x, tl.trans(y), dots, input_precision="tf32x3")
     norm = tl.load(norms + column, mask=inside, other=float("nan")) if TAIL else tl.load(norms + column)
     return 2 * dots - norm[None, :] if PICK == FARTHEST else norm[None, :] - 2 * dots
@@ -183,15 +188,16 @@ def _draw(numbers):
 
 
 @triton.jit
-def _part(vectors, row, inside, dim, part, MASKED: tl.constexpr, EMU: tl.constexpr, BD: tl.constexpr,
+def _part(vectors, start, size, dim, part, MASKED: tl.constexpr, EMU: tl.constexpr, ROWS: tl.constexpr, BD: tl.constexpr,
           EVEN: tl.constexpr):  # fmt: skip
-    """[rows, BD] of the vectors; in float32 where the interpreter can't count in bfloat16."""
+    """[ROWS, BD] of the vectors from `start` on; in float32 where the interpreter can't count in bfloat16."""
+    row = tl.arange(0, ROWS)
     d = part * BD + tl.arange(0, BD)
-    where = vectors + row.to(tl.int64)[:, None] * dim + d[None, :]
+    where = vectors + tl.cast(start, tl.int64) * dim + (row[:, None] * dim + d[None, :])
     if EVEN and not MASKED:
         held = tl.load(where)
     elif EVEN:
-        held = tl.load(where, mask=inside[:, None], other=0.0)
+        held = tl.load(where, mask=(start + row < size)[:, None], other=0.0)
     else:
-        held = tl.load(where, mask=inside[:, None] & (d < dim)[None, :], other=0.0)
+        held = tl.load(where, mask=(start + row < size)[:, None] & (d < dim)[None, :], other=0.0)
     return held.to(tl.float32) if EMU else held

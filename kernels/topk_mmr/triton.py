@@ -36,10 +36,10 @@ def greedy(lists: Lists, turns: int, lam: float, method: str) -> Tensor:
 
 
 def launch_of(width: int, dim: int) -> dict[str, Any]:
-    """The constants of a launch: the vectors are read in strips of BD columns, 32 numbers a lane."""
+    """The constants of a launch: the vectors are read in strips of BD columns, 16 numbers a lane."""
     block = max(16, int(triton.next_power_of_2(width)))
     warps = 4 if block <= 512 else 8 if block <= 2048 else 16
-    strip = max(1, min(int(triton.next_power_of_2(dim)), 32 * 32 * warps // block))
+    strip = max(1, min(int(triton.next_power_of_2(dim)), 16 * 32 * warps // block))
     return {"BN": block, "BD": strip, "num_warps": warps}
 
 
