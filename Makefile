@@ -7,6 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 TORCH := torch==2.13.0
+TRITONS := 3.6.0 3.9.0
 FRESH ?= 0
 
 export OMP_NUM_THREADS ?= 1
@@ -59,6 +60,12 @@ format: dev ## rewrite the code in the project's style
 bench: dev ## speed ratios against peers and limits, in one run
 	$(PY) -m bench.run
 
+.data/triton/%/triton/__init__.py: | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target .data/triton/$* triton==$*
+
+kernels: setup $(TRITONS:%=.data/triton/%/triton/__init__.py) ## compile every kernel ahead of time and hold the machine code to its bars
+	$(PY) -m bench.kernels_static
+
 wandb-sync: setup ## upload offline runs to Weights & Biases
 	$(PY) -m recsys.tracking.sync outputs
 
@@ -72,4 +79,4 @@ lock: ## resolve the declared dependencies anew and write the two lock files
 clean: ## remove outputs and caches, not .venv nor .data
 	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check format bench wandb-sync lock clean
+.PHONY: help setup dev demo test check format bench kernels wandb-sync lock clean
