@@ -56,7 +56,7 @@ def main() -> None:
         " ".join([f"{'case':44}", "arch  ", "triton", *(f"{name:>5}" for name in COLUMNS), "tensor cores"]), flush=True
     )
     with ThreadPoolExecutor(WORKERS) as pool:
-        for done in pool.map(lambda job: _run(cases, *job), jobs):
+        for done in pool.map(lambda job: run_cases(cases, *job), jobs):
             rows += done
     rows.sort(key=lambda row: (row["case"], row["arch"], row["triton"]))
     missed = [f"{_place(row)}: {miss}" for row in rows for miss in row["misses"] if row["default"]]
@@ -94,7 +94,7 @@ def misses(case: StaticCase, row: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _run(cases: Mapping[str, StaticCase], version: str, arch: int, names: Sequence[str]) -> list[Row]:
+def run_cases(cases: Mapping[str, StaticCase], version: str, arch: int, names: Sequence[str]) -> list[Row]:
     """Compiles the named cases in a process of their own; a case at which the process dies is a row with an error."""
     command = [sys.executable, "-m", "bench.kernels_compile", str(arch), *names]
     rows: dict[str, Row] = {}

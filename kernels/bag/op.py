@@ -45,6 +45,7 @@ def full(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype == torch.float64 else torch.float32
 
 
+@torch.library.custom_op("bag::pool", mutates_args=())
 def pool(
     table: Tensor,
     values: Tensor,
@@ -55,24 +56,11 @@ def pool(
     impl: str,
 ) -> Tensor:
     """[B, D] of the table's dtype."""
-    return torch.ops.bag.pool(table, values, offsets, weights, num_hashes, mean, impl)
-
-
-@torch.library.custom_op("bag::pool", mutates_args=())
-def _pool(
-    table: Tensor,
-    values: Tensor,
-    offsets: Tensor,
-    weights: Tensor | None,
-    num_hashes: int,
-    mean: bool,
-    impl: str,
-) -> Tensor:
     bags = Bags(values, offsets, weights, num_hashes, mean)
     return _module(impl).forward(table.contiguous(), bags).to(table.dtype)
 
 
-@_pool.register_fake
+@pool.register_fake
 def _(table, values, offsets, weights, num_hashes, mean, impl):  # type: ignore[no-untyped-def]
     return table.new_empty(offsets.shape[0] - 1, table.shape[1])
 
@@ -122,7 +110,7 @@ def _refuse(ctx: Any, *_: Any) -> None:
     raise NotImplementedError("bag has no second derivative; detach its gradient, or sum table[rows] with plain torch")
 
 
-_pool.register_autograd(_differentiate, setup_context=_save)
+pool.register_autograd(_differentiate, setup_context=_save)
 _pool_backward.register_autograd(_refuse)
 
 

@@ -49,18 +49,16 @@ def scan(pairs: Pairs, want: Want) -> tuple[Tensor, Tensor]:
 
 
 def launch_of(dim: int, bytes_each: int, pick: str, arch: int) -> dict[str, Any]:
-    """The constants of a launch on sm_`arch`, by what `make kernels` counts; vectors longer than a tile is wide are met in parts."""
-    half = bytes_each == 2
-    widest = (
-        (128 if dim <= 256 else 64) if half else 32
-    )  # float32 is three products of tf32, whose operands fill the registers
+    """The constants of a launch on sm_`arch`, by what `make kernels` counts; vectors wider than a tile are met in parts."""
+    if bytes_each > 2:  # three products of tf32, whose operands fill the registers
+        rows, columns, warps, stages, widest = 64, 16 if arch < 90 and dim > 64 else 32, 4, 2, 32
+    elif pick == "random" and dim <= 128:
+        rows, columns, warps, stages, widest = 256, 32, 8, 3, 128
+    else:
+        rows, columns, warps, stages, widest = 128, 64, 8, 3 if dim <= 64 else 2, 128 if dim <= 256 else 64
     wide = min(max(16, int(triton.next_power_of_2(dim))), widest)
-    tile = {"BM": 64, "BN": 16 if arch < 90 and dim > 64 else 32, "num_warps": 4}
-    if half:
-        narrow = pick == "random" and dim <= 128
-        tile = {"BM": 256 if narrow else 128, "BN": 32 if narrow else 64, "num_warps": 8}
-    stages = 3 if half and (dim <= 64 or (pick == "random" and dim <= 128)) else 2
-    return tile | {"BD": wide, "PARTS": -(-dim // wide), "EVEN": dim % wide == 0, "num_stages": stages}
+    parts = {"BD": wide, "PARTS": -(-dim // wide), "EVEN": dim % wide == 0}
+    return {"BM": rows, "BN": columns, "num_warps": warps, "num_stages": stages, **parts}
 
 
 @triton.jit

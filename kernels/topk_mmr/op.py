@@ -27,13 +27,9 @@ def full(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype == torch.float64 else torch.float32
 
 
+@torch.library.custom_op("topk_mmr::pick", mutates_args=())
 def pick(vectors: Tensor, scores: Tensor, mask: Tensor | None, k: int, lam: float, method: str, impl: str) -> Tensor:
     """[B, k] int64 places, -1 where a list has no more."""
-    return torch.ops.topk_mmr.pick(vectors, scores, mask, k, lam, method, impl)
-
-
-@torch.library.custom_op("topk_mmr::pick", mutates_args=())
-def _pick(vectors: Tensor, scores: Tensor, mask: Tensor | None, k: int, lam: float, method: str, impl: str) -> Tensor:
     place = torch.full((len(scores), k), -1, dtype=torch.int64, device=scores.device)
     turns = min(k, scores.shape[1])
     if not len(scores) or not turns:
@@ -44,7 +40,7 @@ def _pick(vectors: Tensor, scores: Tensor, mask: Tensor | None, k: int, lam: flo
     return place
 
 
-@_pick.register_fake
+@pick.register_fake
 def _(vectors, scores, mask, k, lam, method, impl):  # type: ignore[no-untyped-def]
     return scores.new_empty((scores.shape[0], k), dtype=torch.int64)
 

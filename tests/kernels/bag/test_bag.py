@@ -148,6 +148,18 @@ def test_padding_adds_nothing_even_where_its_row_is_no_number(impl: str) -> None
 
 
 @pytest.mark.parametrize("impl", IMPLS)
+def test_the_row_of_padding_has_no_gradient_whatever_comes_back(impl: str) -> None:
+    table, weights = torch.ones(3, 2, requires_grad=True), torch.ones(2, requires_grad=True)
+    found = bag(table, torch.tensor([0, 2]), torch.tensor([0, 2]), weights=weights, impl=impl)
+    found.backward(torch.tensor([[torch.inf, torch.nan]]))
+    assert table.grad is not None
+    assert weights.grad is not None
+    assert table.grad[:2].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert weights.grad[0] == 0
+    assert weights.grad[1].isnan()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
 def test_a_row_that_is_no_number_spoils_its_own_bags(impl: str) -> None:
     table = torch.ones(4, 3)
     table[2, 1] = torch.nan

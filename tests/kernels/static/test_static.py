@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.kernels_static import VERSIONS, cases_of, misses
+from bench.kernels_static import VERSIONS, cases_of, misses, run_cases
 from kernels.static import Bars, StaticCase
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,3 +78,16 @@ def test_make_installs_every_triton_that_the_lock_does_not() -> None:
     assert told
     assert locked
     assert {*told[1].split(), locked[1]} == set(VERSIONS)
+
+
+def test_a_case_is_compiled_in_a_process_of_its_own_and_one_that_is_not_is_a_miss() -> None:
+    name, case = "bag/join-d64", next(case for op, case in cases_of(ROOT / "kernels") if case.name == "join-d64")
+    rows = run_cases({name: case, "bag/nowhere": case}, metadata.version("triton"), 90, [name, "bag/nowhere"])
+    assert rows[0]["registers"] > 16
+    assert rows[0]["misses"] == []
+    assert rows[1]["misses"] == ["doesn't compile: exit status 0: "]
+
+
+def test_a_triton_that_is_not_there_says_how_to_get_it() -> None:
+    with pytest.raises(SystemExit, match="make kernels"):
+        run_cases({}, "0.0.1", 90, [])

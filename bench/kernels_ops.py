@@ -1,0 +1,144 @@
+"""Triplets, bags and diverse lists on one CPU thread, each beside what one would write with plain torch or numpy.
+
+python -m bench.kernels_ops: CPU seconds interleaved in one run, and the peak of memory beyond inputs, each arm in a process of
+its own; writes bench/kernels_ops.json.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.timing import interleave
+from kernels.bag import bag
+from kernels.bag.hashing import rows_of
+from kernels.pairwise import triplet
+from kernels.topk_mmr import topk_mmr
+from recsys.funnel.rerank import mmr
+
+OUT = Path("bench/kernels_ops.json")
+NEVER = torch.inf
+Arms = dict[str, Callable[[], Any]]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if len(sys.argv) == 4 and sys.argv[1] == "peak":
+        print(_peak(CASES[sys.argv[2]]()[sys.argv[3]]))
+        return
+    rows = []
+    for name, make in CASES.items():
+        arms = make()
+        timed = interleave(arms, rounds=5)
+        memory = {arm: _in_a_process(name, arm) for arm in arms}
+        rows.append({"case": name, "seconds": {arm: round(timed.median(arm), 5) for arm in arms}, "megabytes": memory})
+        rows[-1]["aa_ratio"] = round(timed.aa_ratio, 3)
+        print(json.dumps(rows[-1]), flush=True)
+    processor = Path("/proc/cpuinfo").read_text().split("model name\t: ")[1].split("\n")[0]
+    head = {"date": datetime.now(UTC).date().isoformat(), "torch": torch.__version__, "processor": processor}
+    OUT.write_text(json.dumps(head)[:-1] + ', "rows": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n")
+
+
+def _triplets(size: int, negative: str) -> Arms:
+    g = torch.Generator().manual_seed(0)
+    rows, labels = torch.randn(size, 64, generator=g).requires_grad_(), torch.arange(size) // 4
+
+    def matrix() -> None:
+        apart, same = torch.cdist(rows, rows), labels[:, None] == labels
+        far = apart.masked_fill(~same.clone().fill_diagonal_(False), -NEVER).amax(1)
+        near = apart.masked_fill(same if negative == "hard" else same | (apart <= far[:, None]), NEVER).amin(1)
+        if negative == "semihard":
+            near = torch.where(near.isinf(), apart.masked_fill(same, -NEVER).amax(1), near)
+        (far - near + 0.2).clamp(min=0).mean().backward()
+
+    return {"matrix": matrix, "kernels": lambda: triplet(rows, labels, negative=negative).loss.mean().backward()}
+
+
+def _bags() -> Arms:
+    num, length, size, hashes = 4096, 20, 100_000, 2
+    g = torch.Generator().manual_seed(0)
+    table, target = torch.randn(size, 64, generator=g).requires_grad_(), torch.randn(num, 64, generator=g)
+    values = (torch.rand(num * length, generator=g) ** 4 * 1e6).long() + 1
+    offsets, which = torch.arange(num + 1) * length, torch.arange(num).repeat_interleave(length)
+
+    def run(compute: Callable[[], Tensor]) -> Callable[[], None]:
+        def both_ways() -> None:
+            table.grad = None
+            compute().backward(target)
+
+        return both_ways
+
+    def torchs() -> Tensor:
+        rows = rows_of(values, hashes, size).flatten()
+        return F.embedding_bag(rows, table, offsets * hashes, mode="sum", include_last_offset=True)
+
+    def gathered() -> Tensor:
+        return torch.zeros(num, 64).index_add(0, which, table[rows_of(values, hashes, size)].sum(1))
+
+    ours = run(lambda: bag(table, values, offsets, num_hashes=hashes))
+    return {"gathered": run(gathered), "embedding_bag": run(torchs), "kernels": ours}
+
+
+def _lists(num: int, k: int) -> Arms:
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((num, 100, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    scores, valid = -np.sort(-random.random((num, 100)), axis=1), np.ones((num, 100), dtype=bool)
+    tensors = torch.from_numpy(vectors), torch.from_numpy(scores)
+    repeats = max(1, 64 // num)  # long enough for the clock
+
+    def ours() -> None:
+        with torch.inference_mode():
+            for _ in range(repeats):
+                topk_mmr(*tensors, k, lam=0.3)
+
+    return {"numpy": lambda: [mmr(scores, vectors, valid, k, 0.3) for _ in range(repeats)], "kernels": ours}
+
+
+CASES: dict[str, Callable[[], Arms]] = {
+    "triplets hard 8192x64": lambda: _triplets(8192, "hard"),
+    "triplets semihard 8192x64": lambda: _triplets(8192, "semihard"),
+    "bags 4096x20 of 100000x64, 2 hashes": _bags,
+    "64 times 1 list of 100x64, k 10": lambda: _lists(1, 10),
+    "64 times 1 list of 100x64, k 50": lambda: _lists(1, 50),
+    "64 lists of 100x64, k 10": lambda: _lists(64, 10),
+    "64 lists of 100x64, k 50": lambda: _lists(64, 50),
+}
+
+
+def _in_a_process(name: str, arm: str) -> int:
+    command = [sys.executable, "-m", "bench.kernels_ops", "peak", name, arm]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def _peak(run: Callable[[], Any]) -> int:
+    """Megabytes by which the process grows beyond what it holds before, at its largest."""
+    _import_what_comes_late()
+    before = _largest()
+    run()
+    return (_largest() - before) // 1024
+
+
+def _import_what_comes_late() -> None:
+    """The first call of an operator makes torch import its compiler, 150 MB that no later call needs."""
+    one = torch.ones(1, 1, requires_grad=True)
+    triplet(one, torch.zeros(1).long()).loss.sum().backward()
+
+
+def _largest() -> int:
+    """Kilobytes of this program at its largest; what getrusage tells is the parent's, where that was larger."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+
+
+if __name__ == "__main__":
+    main()
