@@ -66,6 +66,14 @@ bench: dev ## speed ratios against peers and limits, in one run
 kernels: setup $(TRITONS:%=.data/triton/%/triton/__init__.py) ## compile every kernel ahead of time and hold the machine code to its bars
 	$(PY) -m bench.kernels_static
 
+bench-kernels: dev ## InfoNCE on a CPU: time and memory beside torch's own ways, with a plot
+	$(PY) -m bench.kernels_cpu
+
+# any Python with torch, triton, numpy and pytest will do, so that a GPU machine needs nothing installed
+GPU_PY ?= $(if $(wildcard $(PY)),$(PY),python3)
+gpu: ## the kernels' tests on a GPU, then time and memory against peers and physical limits
+	$(GPU_PY) -m bench.kernels_gpu
+
 wandb-sync: setup ## upload offline runs to Weights & Biases
 	$(PY) -m recsys.tracking.sync outputs
 
@@ -79,4 +87,4 @@ lock: ## resolve the declared dependencies anew and write the two lock files
 clean: ## remove outputs and caches, not .venv nor .data
 	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check format bench kernels wandb-sync lock clean
+.PHONY: help setup dev demo test check format bench kernels bench-kernels gpu wandb-sync lock clean

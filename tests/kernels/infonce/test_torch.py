@@ -117,7 +117,9 @@ def test_autocast_changes_nothing(impl: str) -> None:
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
         after = results(case, impl)
     for name, x in before.items():
-        if impl != "reference" or not name.startswith("gradient"):  # torch's own backward follows the context it runs in
+        if impl != "reference" or not name.startswith(
+            "gradient"
+        ):  # torch's own backward follows the context it runs in
             assert torch.equal(after[name], x), name
 
 
