@@ -17,7 +17,7 @@ from statistics import median
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from recsys.candidates import InBatch
 from recsys.losses.softmax import SampledSoftmax
@@ -51,7 +51,7 @@ def step_seconds(world: int, dataset: str) -> float:
             source=InBatch(), loss=SampledSoftmax(), max_steps=STEPS, trace_every=0, log_every=1, checkpoint_every=10**6
         )
         plan = TrainingPlan(dataset, f"{folder}/training", ModelSpec(), spec)
-        mp.spawn(work, (world, f"{folder}/store", plan, f"{folder}/seconds"), nprocs=world)
+        spawn(work, (world, f"{folder}/store", plan, f"{folder}/seconds"), nprocs=world)
         return median(json.loads(Path(folder, "seconds").read_text()))
 
 

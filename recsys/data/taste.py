@@ -40,7 +40,7 @@ class Factors:
         users = len(np.asarray(weights.indptr)) - 1
         spanned = rng(0, "taste").standard_normal((users, min(users, RANK + OVERSAMPLED)))
         across = sp.csr_matrix(weights.T)
-        products = (weights @ across).toarray() if users <= GRAM_USERS else None
+        products = sp.csr_matrix(weights @ across).toarray() if users <= GRAM_USERS else None
         for _ in range(SWEEPS):
             grown = weights @ (across @ spanned) if products is None else products @ spanned
             spanned = scipy.linalg.qr(grown, mode="economic")[0]
