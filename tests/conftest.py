@@ -1,4 +1,4 @@
-"""Without a CUDA device the kernels run in triton's interpreter, which must be chosen before triton is imported."""
+"""Without a CUDA device kernels run in triton's interpreter, which must be chosen before anything imports triton."""
 
 from __future__ import annotations
 
