@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 
 from recsys.candidates import Candidates, Corpus, InBatch, Mixed, Popular, Source, Uniform, concat, gather, remember
@@ -16,6 +14,7 @@ from recsys.frequency import StreamingFrequency
 from recsys.losses.softmax import SampledSoftmax
 from recsys.random import torch_rng
 from tests.model.worlds import log_p
+from tests.workers import together
 
 MIXED = Mixed(sources=(InBatch(), Uniform(num=30), Popular(num=20, power=0.75)))
 
@@ -92,8 +91,6 @@ def _share(world: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _worker(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     start, size = sum(SIZES[world][:rank]), SIZES[world][rank]
     vectors, queries, ids = (part[start : start + size].clone() for part in _share(world))
     vectors.requires_grad_()
@@ -102,7 +99,6 @@ def _worker(rank: int, world: int, folder: str) -> None:
     SampledSoftmax()(queries, pool, target).sum().backward()
     numbers = {"grad": vectors.grad, "ids": pool.ids, "log_q": pool.log_q}
     save_file({name: held.contiguous() for name, held in numbers.items()}, Path(folder) / f"{rank}.safetensors")
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -111,7 +107,7 @@ def test_gathered_gradients_are_those_of_one_process(world: int) -> None:
     vectors.requires_grad_()
     SampledSoftmax()(queries, Candidates(vectors, ids, ids.double() / 10), torch.arange(len(ids))).sum().backward()
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_worker, (world, folder), nprocs=world)  # type: ignore[attr-defined]
+        together(_worker, world, f"{folder}/meet", folder)
         held = [load_file(Path(folder) / f"{rank}.safetensors") for rank in range(world)]
     assert vectors.grad is not None
     torch.testing.assert_close(torch.cat([each["grad"] for each in held]), vectors.grad)

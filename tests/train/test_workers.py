@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from recsys.batch import Jagged
@@ -17,12 +15,10 @@ from recsys.train.assemble import TrainingPlan, train
 from recsys.train.choose import sample_jagged
 from recsys.train.retention import latest_checkpoint
 from tests.train.conftest import plan
+from tests.workers import together
 
 
-def _worker(rank: int, world: int, store: str, told: TrainingPlan, out: str) -> None:
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+def _worker(rank: int, world: int, told: TrainingPlan, out: str) -> None:
     losses: list[dict[str, float]] = []
 
     def report(step: int, kind: str, numbers: dict[str, float]) -> None:
@@ -34,16 +30,14 @@ def _worker(rank: int, world: int, store: str, told: TrainingPlan, out: str) -> 
     train(told, "cpu", report)
     if rank == 0:
         Path(out).write_text(json.dumps(losses))
-    if world > 1:
-        dist.destroy_process_group()
 
 
 def run(world: int, told: TrainingPlan, folder: Path) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     out = folder / "losses.json"
     if world == 1:
-        _worker(0, 1, "", told, str(out))
+        _worker(0, 1, told, str(out))
     else:
-        mp.spawn(_worker, (world, str(folder / "store"), told, str(out)), nprocs=world)
+        together(_worker, world, str(folder / "store"), told, str(out))
     last = latest_checkpoint(told.folder)
     assert last is not None
     return json.loads(out.read_text()), load_file(Path(last) / "model.safetensors")

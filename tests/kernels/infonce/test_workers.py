@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kernels.infonce import InfoNCEOutput, infonce, infonce_ring
 from recsys.candidates import Candidates, gather
+from tests.workers import together
 
 SHARES = {2: (9, 4), 4: (5, 1, 8, 3)}  # rows of each worker
 DIM, KINDS = 6, 7
@@ -66,27 +64,22 @@ def flat(module: nn.Module) -> Tensor:
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
 
-def work(rank: int, shares: tuple[int, ...], port: int, folder: Path) -> None:
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(shares))
+def work(rank: int, world: int, shares: tuple[int, ...], folder: Path) -> None:
     start, size = sum(shares[:rank]), sum(shares)
     here = slice(start, start + shares[rank])
     rows, items, ids, log_q = (x[here] for x in batch(size))
     for way, function in WAYS.items():
         towers = DistributedDataParallel(Towers())
         found = function(*towers(rows, items), ids, log_q)
-        (found.loss.sum() / size * len(shares)).backward()  # DDP averages over the workers
+        (found.loss.sum() / size * world).backward()  # DDP averages over the workers
         saved = {**found._asdict(), "gradient": flat(towers)}
         np.savez(folder / f"{way}-{rank}.npz", **{name: x.detach().numpy() for name, x in saved.items()})
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module", params=sorted(SHARES), ids=lambda world: f"{world} workers")
 def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[int, ...], Path]:
     shares, folder = SHARES[request.param], tmp_path_factory.mktemp("workers")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.start_processes(work, args=(shares, port, folder), nprocs=len(shares), start_method="spawn")
+    together(work, len(shares), f"{folder}/meet", shares, folder)
     return shares, folder
 
 
