@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def value(cls: type[T]) -> type[T]:
     """A configuration mistake is found where it is made: fields are checked against their types at construction.
 
@@ -37,15 +37,15 @@ def require(condition: bool, message: str) -> None:
 
 def _check_fields(self: Any) -> None:
     hints = get_type_hints(type(self))
-    for field in fields(self):
-        given = getattr(self, field.name)
+    for each in fields(self):
+        given = getattr(self, each.name)
         try:
-            converted = _convert(given, hints[field.name])
+            converted = _convert(given, hints[each.name])
         except TypeError:
-            expected = getattr(hints[field.name], "__name__", str(hints[field.name]))
-            raise TypeError(f"{type(self).__name__}.{field.name} must be {expected}, got {given!r}") from None
+            expected = getattr(hints[each.name], "__name__", str(hints[each.name]))
+            raise TypeError(f"{type(self).__name__}.{each.name} must be {expected}, got {given!r}") from None
         if converted is not given:
-            object.__setattr__(self, field.name, converted)
+            object.__setattr__(self, each.name, converted)
 
 
 def _convert(given: Any, hint: Any) -> Any:
