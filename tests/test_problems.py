@@ -43,7 +43,7 @@ def arms() -> Iterator[tuple[str, str]]:
 
 def test_the_62_questions_are_there_without_a_gap() -> None:
     assert len(QUESTIONS) == 62
-    assert [id for id in QUESTIONS if id[0] == "p"] == [f"p{i:02d}" for i in range(1, 48)]
+    assert sorted(id for id in QUESTIONS if id[0] == "p") == [f"p{i:02d}" for i in range(1, 48)]
     assert set(IDS) <= set(QUESTIONS)
 
 
@@ -126,5 +126,6 @@ def test_a_recorded_seed_comes_out_the_same_again(id: str) -> None:
             assert again[name] == pytest.approx(value, rel=0.05, abs=0.02, nan_ok=True), name
 
 
+@pytest.mark.skipif(not IDS, reason="no problems")
 def test_pages_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
     assert pages.main(["--check"]) == 0, f"run `make pages`: {capsys.readouterr().out}"
