@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-import torch
 from torch import Tensor
 
 from kernels.pairwise import triplet

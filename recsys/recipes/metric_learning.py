@@ -111,8 +111,8 @@ class MetricLearning:
     def _trace(self, fitted: Embedding, vectors: Tensor, logs: ClassLogs, seed: int) -> Part:
         series, train = fitted.recorder.series(), logs.part == TRAIN
         rows = [self.sampler(logs.labels[train], step, seed) for step in range(8)]
-        hardest = Triplet(negative="hard", positive="hard", margin=self.margin or 0.0)
-        held = [hardest(vectors[train][row], logs.labels[train][row], 0) for row in rows]
+        semihard = Triplet(negative="semihard", metric=self.metric, margin=self.margin)
+        held = [semihard(vectors[train][row], logs.labels[train][row], 0) for row in rows]
         model = fitted.fitted.model
         assert isinstance(model, nn.Sequential)
         return TrainingTrace(
@@ -120,18 +120,22 @@ class MetricLearning:
             margin=self.margin,
             triplets=self.margin is not None or isinstance(self.loss, Triplet),
             silent=silent_share(model, standardised(logs.features, train)[train]),
-            hard_active=float((torch.cat(held) > 0).float().mean()),
+            semihard_active=None if self.margin is None else float((torch.cat(held) > 0).float().mean()),
         )
 
     def _replays(self, logs: ClassLogs, seed: int) -> Replays:
         short = replace(self, train=replace(self.train, steps=min(self.replay_steps, self.train.steps), checks=1))
         unit = replace(short, loss=self.replay, tower=replace(self.tower, normalise=True))
         runs = [short, unit, replace(short, drop_copies=True)]
-        return Replays(*(run.fit(logs, seed).fitted.curve[-1] for run in runs))
+        return Replays(int((logs.part == VALIDATION).sum()), *(run.fit(logs, seed).fitted.curve[-1] for run in runs))
 
     @property
     def margin(self) -> float | None:
         return self.loss.margin if isinstance(self.loss, Triplet | EasyNegatives) else None
+
+    @property
+    def metric(self) -> Any:
+        return self.loss.metric if isinstance(self.loss, Triplet) else "squared"
 
     def _ends(self, recorder: Recorder) -> dict[str, float]:
         ends = {name: tail(held) for name, held in recorder.series().items() if len(held)}

@@ -97,7 +97,9 @@ class LatentClasses:
         features = self.rendering.observed(means[labels], seed, "items")
         part = self._parts(labels, seed)
         features, classes = self._relisted(features, labels, part, seed)
-        return Sample(ClassLogs(features, labels, part), ClassTruth(classes, means, self.rendering.precision(seed, "items")))
+        return Sample(
+            ClassLogs(features, labels, part), ClassTruth(classes, means, self.rendering.precision(seed, "items"))
+        )
 
     def sizes(self) -> Tensor:
         """[C] number of items of each class, rising."""
