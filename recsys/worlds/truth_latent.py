@@ -23,3 +23,15 @@ class ClassTruth(Truth):
         root = torch.linalg.cholesky(self.precision.double())
         square = torch.cdist(features.double() @ root, self.means.double() @ root).square()
         return (-square / 2).softmax(1).float()
+
+
+@dataclass(frozen=True)
+class SearchTruth(Truth):
+    """What a shown item is worth to a query, in logits of a click."""
+
+    utility: Tensor  # [Q, I]
+
+    def grades(self, shares: tuple[float, float, float] = (0.005, 0.02, 0.05)) -> Tensor:
+        """[Q, I] grades 3, 2, 1 of the best items of each query, by these shares of the catalogue; 0 of the rest."""
+        place = self.utility.argsort(dim=1, descending=True).argsort(dim=1)
+        return sum((place < round(share * self.utility.shape[1])).long() for share in shares)  # type: ignore[return-value]
