@@ -66,7 +66,12 @@ class MisalignmentDetector:
 
     def _rows(self, signs: Signs) -> tuple[Row, ...]:
         rows = [
-            Row("share of stored vectors that aren't today's", signs.stale, self.few, f"above: mixed; {self.most}: stale"),
+            Row(
+                "share of stored vectors that aren't today's",
+                signs.stale,
+                self.few,
+                f"above: mixed; {self.most}: stale",
+            ),
             Row("recall of the index against exact search", signs.fidelity, self.fidelity, "below: too coarse"),
             Row("stability index of the ranker's score feature", signs.psi, self.shift, "above: another distribution"),
         ]

@@ -83,7 +83,12 @@ class Retriever:
         return Bundle(towers.query(standard(logs.queries)), towers.item(standard(logs.items)), number)
 
     def _train(
-        self, towers: Towers, logs: SearchLogs, pairs: Tensor, how: tuple[Fit, float, int], more: Callable[..., Any] | None
+        self,
+        towers: Towers,
+        logs: SearchLogs,
+        pairs: Tensor,
+        how: tuple[Fit, float, int],
+        more: Callable[..., Any] | None,
     ) -> None:
         fit, temperature, seed = how
         queries, items = standard(logs.queries), standard(logs.items)

@@ -96,7 +96,9 @@ class TwoStage:
 
     def retrieved(self, bundle: Bundle, stored: Tensor, listed: Tensor, probes: int | None) -> Candidates:
         """The nearest listed items among the stored vectors, exactly or by visiting a few lists."""
-        spec = IndexSpec(kind="flat" if probes is None else "ivf", lists=None if probes is None else LISTS, probes=probes)
+        spec = IndexSpec(
+            kind="flat" if probes is None else "ivf", lists=None if probes is None else LISTS, probes=probes
+        )
         ids = listed.nonzero().squeeze(1)
         index = VectorIndex.build(stored[ids].numpy(), ids.numpy(), spec)
         hits = index.search(bundle.queries.numpy(), self.num_candidates)
@@ -128,7 +130,7 @@ class TwoStage:
 
     def evaluate(self, fitted: Deployment, logs: SearchLogs, truth: Any) -> Metrics:
         pipe, held = fitted.after, logs.part == HELD_OUT
-        grades, items = truth.grades()[held], pipe.candidates.items[held]
+        grades, items = truth.grades(held), pipe.candidates.items[held]
         top = shown(pipe.ranker.model, pipe.features[held], items)
         if self.best:
             top = items.gather(1, truth.utility[held].gather(1, items).topk(PLACES).indices)

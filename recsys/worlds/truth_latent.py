@@ -31,7 +31,9 @@ class SearchTruth(Truth):
 
     utility: Tensor  # [Q, I]
 
-    def grades(self, shares: tuple[float, float, float] = (0.005, 0.02, 0.05)) -> Tensor:
-        """[Q, I] grades 3, 2, 1 of the best items of each query, by these shares of the catalogue; 0 of the rest."""
-        place = self.utility.argsort(dim=1, descending=True).argsort(dim=1)
-        return sum((place < round(share * self.utility.shape[1])).long() for share in shares)  # type: ignore[return-value]
+    def grades(self, rows: Tensor, shares: tuple[float, ...] = (0.005, 0.02, 0.05)) -> Tensor:
+        """[q, I] grades of the queries [Q] bool: 3, 2, 1 for these shares of the catalogue that suit each best, else 0."""
+        held = self.utility[rows]
+        counts = [max(1, round(share * held.shape[1])) for share in shares]
+        best = held.topk(max(counts), dim=1).values
+        return torch.stack([held >= best[:, count - 1 : count] for count in counts]).sum(0)
