@@ -25,7 +25,7 @@ from numba.typed.typedlist import List as TypedList
 from ranx import evaluate as ranx_evaluate
 from torch import Tensor
 
-from bench.timing import interleave
+from recsys.evaluate.timing import interleave
 from recsys.batch import Jagged
 from recsys.evaluate.metrics import METRICS, judge
 from recsys.random import rng

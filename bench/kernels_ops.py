@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.timing import interleave
+from recsys.evaluate.timing import interleave
 from kernels.bag import bag
 from kernels.bag.hashing import rows_of
 from kernels.pairwise import triplet

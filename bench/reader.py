@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from bench.timing import interleave
+from recsys.evaluate.timing import interleave
 from recsys.artefact import opened
 from recsys.data.plan import Plan
 from recsys.data.reader import BatchReader

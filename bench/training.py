@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from bench.timing import interleave
+from recsys.evaluate.timing import interleave
 from recsys.batch import Batch
 from recsys.candidates import InBatch
 from recsys.losses.softmax import SampledSoftmax
