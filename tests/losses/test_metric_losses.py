@@ -25,7 +25,7 @@ def batch(size: int = 17, kinds: int = 5, seed: int = 0, unit: bool = True) -> t
 
 def test_hard_triplets_are_the_farthest_positive_and_the_nearest_negative() -> None:
     vectors, labels = batch(unit=False)
-    square = torch.cdist(vectors, vectors).square()
+    square = torch.cdist(vectors, vectors).square().detach()
     wanted = []
     for a in range(len(labels)):
         near = [float(square[a, j]) for j in range(len(labels)) if labels[j] == labels[a] and j != a]
