@@ -61,7 +61,7 @@ class TwoStage:
         towers = self.retriever.first(logs, seed)
         old = self.retriever.bundle(towers, logs)
         found = self.retrieved(old, old.items, logs.listed, None)
-        before = self.piped(old, old.items, found, logs, seed)
+        before = self.piped(old, (old.items, logs.listed), found, logs, seed)
         if not self.deployed:
             return Deployment(before, before)
         new = self.retriever.tuned(towers, logs, (found.items, before.ranker.model(before.features)), seed)
@@ -71,11 +71,12 @@ class TwoStage:
 
     def live(self, before: Pipeline, new: Bundle, stored: Tensor, logs: SearchLogs, seed: int) -> Pipeline:
         """The pipeline after the new vectors went live, with this recipe's contract and ranker."""
-        found = self.retrieved(new, stored, torch.ones_like(logs.listed), self.probes)
+        everything = torch.ones_like(logs.listed)
+        found = self.retrieved(new, stored, everything, self.probes)
         found = replace(found, scores=found.scores * self.drift)
         if self.ranker == "retrained":
-            return self.piped(new, stored, found, logs, seed)
-        return Pipeline(new, stored, found, before.ranker, self.features(before, found, logs))
+            return self.piped(new, (stored, everything), found, logs, seed)
+        return Pipeline(new, stored, everything, found, before.ranker, self.features(before, found, logs))
 
     def retrieved(self, bundle: Bundle, stored: Tensor, listed: Tensor, probes: int | None) -> Candidates:
         """The nearest listed items among the stored vectors, exactly or by visiting a few lists."""
@@ -98,7 +99,9 @@ class TwoStage:
             score = per_list(found.scores, _own(self.contract))
         return torch.cat([score[..., None], logs.attributes[found.items]], dim=2)
 
-    def piped(self, bundle: Bundle, stored: Tensor, found: Candidates, logs: SearchLogs, seed: int) -> Pipeline:
+    def piped(
+        self, bundle: Bundle, index: tuple[Tensor, Tensor], found: Candidates, logs: SearchLogs, seed: int
+    ) -> Pipeline:
         """Train a ranker on what these candidates were answered with when they were shown."""
         features, train = self.features(None, found, logs), logs.part == TRAIN
         clicked = logs.answers.gather(1, found.items).float()
@@ -109,7 +112,7 @@ class TwoStage:
 
         lesson = Lesson((features[train], clicked[train]), _listwise, validate)
         model = self.head.build(features[train], seed)
-        return Pipeline(bundle, stored, found, self.rank(model, lesson, seed), features)
+        return Pipeline(bundle, *index, found, self.rank(model, lesson, seed), features)
 
     def evaluate(self, fitted: Deployment, logs: SearchLogs, truth: Any) -> Metrics:
         pipe, held = fitted.after, logs.part == HELD_OUT

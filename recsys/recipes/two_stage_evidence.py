@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from recsys.diagnose.diagnosis import Evidence
 from recsys.diagnose.stages import IndexAudit, ScoreAudit, StageSwap
-from recsys.index.exact import exact_search
-from recsys.recipes.pipeline import Deployment, Pipeline, clicks_found, shown
+from recsys.recipes.pipeline import Deployment, Pipeline, clicks_found, exact, shown
 from recsys.worlds.latent import TRAIN, VALIDATION
 from recsys.worlds.latent_search import SearchLogs
 
@@ -36,6 +33,10 @@ def stage_evidence(
 
 
 def _index(pipe: Pipeline, check: Tensor) -> IndexAudit:
-    stored, found = pipe.stored.numpy(), pipe.candidates.items[check]
-    exact = exact_search(stored, np.arange(len(stored)), pipe.bundle.queries[check].numpy(), found.shape[1])
-    return IndexAudit(pipe.stored, pipe.bundle.items, found, torch.from_numpy(exact.ids))
+    listed = pipe.listed
+    return IndexAudit(
+        stored=pipe.stored[listed],
+        fresh=pipe.bundle.items[listed],
+        found=pipe.candidates.items[check],
+        exact=exact(pipe, check),
+    )
