@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from recsys.diagnose.diagnosis import ABSTAIN, Diagnosis, Evidence, Part, Row, strongest
+from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Diagnosis, Evidence, Part, Row, strongest
 from recsys.diagnose.embedding import EmbeddingHealth, Shape, copies
 from recsys.diagnose.training import Replays, TrainingTrace, tail
 from recsys.value import value
@@ -51,8 +51,7 @@ class CollapseDetector:
         signs = Signs.of(evidence)
         scores = self._scores(signs)
         cause = strongest(scores, self.causes)
-        lost = self._collapsed(signs)
-        if lost and scores[cause if cause in scores else "hard_negatives"] <= 0 and not signs.replayed:
+        if cause == HEALTHY and self._collapsed(signs) and not signs.replayed:
             return Diagnosis(ABSTAIN, scores, self._rows(signs), next_experiment=NEXT)
         return Diagnosis(cause, scores, self._rows(signs), rejected=self._rejected(scores, cause, signs))
 

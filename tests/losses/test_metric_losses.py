@@ -12,7 +12,7 @@ from torch import Tensor
 from recsys.losses.class_infonce import ClassInfoNCE
 from recsys.losses.multi_similarity import MultiSimilarity
 from recsys.losses.triplet import Curriculum, EasyNegatives, Triplet, mean_of_active
-from recsys.losses.uniformity import Uniformity, alignment
+from recsys.losses.uniformity import Uniformity
 
 
 def batch(size: int = 17, kinds: int = 5, seed: int = 0, unit: bool = True) -> tuple[Tensor, Tensor]:
@@ -25,7 +25,7 @@ def batch(size: int = 17, kinds: int = 5, seed: int = 0, unit: bool = True) -> t
 
 def test_hard_triplets_are_the_farthest_positive_and_the_nearest_negative() -> None:
     vectors, labels = batch(unit=False)
-    square = torch.cdist(vectors, vectors).square()
+    square = torch.cdist(vectors, vectors).square().detach()
     wanted = []
     for a in range(len(labels)):
         near = [float(square[a, j]) for j in range(len(labels)) if labels[j] == labels[a] and j != a]
@@ -101,11 +101,8 @@ def test_class_infonce_is_cross_entropy_of_one_positive_against_other_classes() 
     assert vectors.grad.isfinite().all()
 
 
-def test_uniformity_and_alignment_are_their_means_over_pairs() -> None:
-    vectors, labels = batch()
+def test_uniformity_is_its_mean_over_pairs() -> None:
+    vectors, _ = batch()
     square = torch.pdist(vectors.detach()).square()
     assert float(Uniformity()(vectors.detach())) == pytest.approx(float((-2 * square).exp().mean().log()))
     assert float(Uniformity()(torch.ones(5, 4) / 2)) == pytest.approx(0, abs=1e-6)
-    pairs = [(i, j) for i in range(17) for j in range(i) if labels[i] == labels[j]]
-    wanted = torch.stack([(vectors[i] - vectors[j]).square().sum() for i, j in pairs]).mean()
-    assert float(alignment(vectors, labels)) == pytest.approx(float(wanted))
