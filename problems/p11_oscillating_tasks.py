@@ -75,7 +75,7 @@ three can be filled from one's own runs. Without interventions it abstains and n
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from recsys.balance.balancer import Balancer
 from recsys.balance.cagrad import CAGrad
@@ -98,38 +98,36 @@ from recsys.train.fit import Fit
 from recsys.worlds.seesaw import SeesawWorld
 
 STEPS, BATCH, CHECKS = 500, 384, 30
-GRID = ((1.0, 1.0, 1.0), *((1.0, like, dwell) for like in (0.3, 1.0, 3.0, 10.0) for dwell in (1e-1, 1e-2, 1e-3, 3e-4)))
+GRID = ((1.0, 1.0, 1.0), *((1.0, like, dwell) for like in (0.3, 1.0, 3.0, 10.0) for dwell in (0.6, 0.2, 0.06, 0.02)))
 
 
 def recipe(  # noqa: PLR0913 - the knobs under study
     *,
     balancer: Balancer | None = None,
-    sharing: str = "shared",
+    sharing: Literal["shared", "joined", "ple", "alone"] = "shared",
     width: int = 8,
-    target: str = "raw",
+    target: Literal["raw", "standard", "log1p"] = "raw",
     dwell_weight: float | None = None,  # a static weight instead of a balancer
     learning_rate: float = 3e-3,
     too_fast: float = 1.0,  # the fault: a factor of the learning rate
     block: int = 0,  # the fault: steps for which a batch holds one task's rows
     purity: float = 1.0,
     truth: bool = False,
+    grid: tuple[tuple[float, ...], ...] = (),
     **world: Any,
 ) -> TrainTasks:
-    held = balancer if dwell_weight is None else Static(weights=(1.0, 1.0, dwell_weight))
+    static = None if dwell_weight is None else Static(weights=(1.0, 1.0, dwell_weight))
     clip = None if sharing == "alone" else 1.0  # alone, a task's step mustn't depend on another task's model
-    return TrainTasks(
-        world=SeesawWorld(**world),
-        towers=TaskTowers(sharing=sharing, width=width),  # type: ignore[arg-type]
-        balancer=held,
-        target=TargetScaler(kind=target),  # type: ignore[arg-type]
-        sampler=TaskBlocks(length=block, purity=purity) if block else MixedTasks(),
-        train=Fit(steps=STEPS, batch=BATCH, learning_rate=learning_rate * too_fast, checks=CHECKS, clip=clip),
-        scores="truth" if truth else "model",
-    )
-
-
-def grid(**given: Any) -> StaticGrid:
-    return StaticGrid(base=recipe(**given), weights=GRID)
+    knobs: dict[str, Any] = {
+        "world": SeesawWorld(**world),
+        "towers": TaskTowers(sharing=sharing, width=width),
+        "balancer": balancer or static,
+        "target": TargetScaler(kind=target),
+        "sampler": TaskBlocks(length=block, purity=purity) if block else MixedTasks(),
+        "train": Fit(steps=STEPS, batch=BATCH, learning_rate=learning_rate * too_fast, checks=CHECKS, clip=clip),
+        "scores": "truth" if truth else "model",
+    }
+    return StaticGrid(grid=grid, **knobs) if grid else TrainTasks(**knobs)
 
 
 def restored(arm: str) -> tuple[Claim, ...]:
@@ -143,7 +141,8 @@ def calmed(arm: str) -> tuple[Claim, ...]:
     )
 
 
-NARROW = {"scale": 30.0, "conflict": 0.8, "width": 2}
+SECONDS, MINUTES = {"scale": 30.0}, {"scale": 0.5}  # the unit that half a minute's dwell is measured in
+NARROW = {"scale": 5.0, "conflict": 1.0, "width": 3}
 EQUAL = Chain(first=GradNormEMA(), then=Surgery())
 
 PROBLEM = Problem(
@@ -163,13 +162,13 @@ PROBLEM = Problem(
         "norm_pcgrad": partial(recipe, balancer=EQUAL),
         "cagrad": partial(recipe, balancer=CAGrad()),
         "own_towers": partial(recipe, sharing="ple"),
-        "static_grid": grid,
+        "static_grid": partial(recipe, grid=GRID),
         "ceiling": partial(recipe, truth=True),
     },
     world={
-        "on": {"scale": 30.0},
+        "on": SECONDS,
         "narrow": NARROW,
-        "off": {"scale": 1.0},
+        "off": MINUTES,
     },
     symptom=(
         Moves(metric="auc[click]", arm="sum", versus="alone", by=-0.15),
@@ -185,12 +184,17 @@ PROBLEM = Problem(
         *restored("gradnorm_from_norms"),
         *calmed("norm_ema"),
         Moves(metric="auc[worse]", arm="pcgrad", versus="sum", by=0.08, at="narrow"),
+        Keeps(metric="spearman[dwell]", arm="pcgrad", versus="sum", within=0.01, side="below", at="narrow"),
         Moves(metric="auc[worse]", arm="own_towers", versus="sum", by=0.08, at="narrow"),
-    ),
-    guard=(
         Keeps(metric="spearman[dwell]", arm="norm_ema", versus="sum", within=0.01, side="below"),
         Keeps(metric="spearman[dwell]", arm="static", versus="sum", within=0.01, side="below"),
-        Keeps(metric="spearman[dwell]", arm="pcgrad", versus="sum", within=0.01, side="below", at="narrow"),
+    ),
+    guard=(
+        *(
+            Keeps(metric="spearman[dwell]", arm=arm, versus="alone", within=0.02, side="below")
+            for arm in ("norm_ema", "static", "gradnorm_from_norms")
+        ),
+        Keeps(metric="spearman[dwell]", arm="pcgrad", versus="alone", within=0.02, side="below", at="narrow"),
         Moves(metric="auc[worse]", arm="pcgrad", versus="static_grid", by=0.0, at="narrow"),
     ),
     control=(
@@ -203,23 +207,26 @@ PROBLEM = Problem(
     ),
     detector=OscillationTriage(),
     cases=(
-        Case(cause="scale_dominance", arm="sum", world={"scale": 30.0}),
+        Case(cause="scale_dominance", arm="sum", world=SECONDS),
         Case(cause="scale_dominance", arm="sum", world={"scale": 100.0, "conflict": 0.3}, fresh=True),
-        Case(cause="shared_capacity", arm="sum", world={"scale": 1.0, "conflict": 1.0, "width": 2}),
-        Case(cause="shared_capacity", arm="sum", world={"scale": 2.0, "conflict": 0.8, "width": 2}, fresh=True),
-        Case(cause="gradient_conflict", arm="sum", world={"scale": 1.0, "conflict": 0.8, "sharing": "joined"}),
+        Case(cause="shared_capacity", arm="sum", world=MINUTES | {"conflict": 1.0, "width": 2}),
+        Case(cause="shared_capacity", arm="sum", world={"scale": 1.0, "conflict": 0.8, "width": 2}, fresh=True),
+        Case(cause="gradient_conflict", arm="sum", world=MINUTES | {"conflict": 0.8, "sharing": "joined"}),
+        Case(cause="gradient_conflict", arm="sum", world={"scale": 0.3, "sharing": "joined"}, fresh=True),
+        Case(cause="learning_rate", arm="sum", world=MINUTES | {"too_fast": 15.0}),
+        Case(cause="learning_rate", arm="sum", world=MINUTES | {"too_fast": 20.0, "conflict": 0.7}, fresh=True),
+        Case(cause="blocked_batches", arm="sum", world=MINUTES | {"block": 10}),
+        Case(cause="blocked_batches", arm="sum", world=MINUTES | {"block": 25}, fresh=True),
+        Case(cause="evaluation_noise", arm="sum", world=MINUTES | {"valid_rows": 150}),
+        Case(cause="evaluation_noise", arm="sum", world={"scale": 0.3, "valid_rows": 100}, fresh=True),
         Case(
-            cause="gradient_conflict", arm="sum", world={"scale": 1.0, "conflict": 0.6, "sharing": "joined"}, fresh=True
+            cause="scale_dominance|shared_capacity",
+            arm="sum",
+            world={"scale": 20.0, "conflict": 0.9, "width": 2},
+            fresh=True,
         ),
-        Case(cause="learning_rate", arm="sum", world={"scale": 1.0, "too_fast": 10.0}),
-        Case(cause="learning_rate", arm="sum", world={"scale": 1.0, "too_fast": 15.0, "conflict": 0.7}, fresh=True),
-        Case(cause="blocked_batches", arm="sum", world={"scale": 1.0, "block": 10}),
-        Case(cause="blocked_batches", arm="sum", world={"scale": 1.0, "block": 25}, fresh=True),
-        Case(cause="evaluation_noise", arm="sum", world={"scale": 1.0, "valid_rows": 150}),
-        Case(cause="evaluation_noise", arm="sum", world={"scale": 1.0, "valid_rows": 100}, fresh=True),
-        Case(cause="scale_dominance|shared_capacity", arm="sum", world=NARROW),
-        Case(cause=HEALTHY, arm="sum", world={"scale": 1.0}),
-        Case(cause=HEALTHY, arm="sum", world={"scale": 2.0, "conflict": 0.3}, fresh=True),
+        Case(cause=HEALTHY, arm="sum", world=MINUTES),
+        Case(cause=HEALTHY, arm="sum", world={"scale": 0.7, "conflict": 0.3}, fresh=True),
     ),
     ceiling="ceiling",
     tuning=Tuning(
@@ -228,7 +235,7 @@ PROBLEM = Problem(
         own={"static": {"dwell_weight": (1 / 900, 1 / 90, 1 / 9000), "learning_rate": (3e-3,)}},
     ),
     sweep=Sweep(
-        axes={"scale": (1.0, 3.0, 10.0, 30.0), "width": (2, 4, 8)},
+        axes={"scale": (0.5, 2.0, 5.0, 30.0), "width": (2, 3, 8)},
         arms=("sum", "norm_ema", "pcgrad"),
         metric="auc[worse]",
     ),

@@ -115,10 +115,12 @@ class Interventions(Part):
 def oscillation(values: np.ndarray) -> np.ndarray:
     """Standard deviation of the steps of a curve over its last two thirds, divided by sqrt(2): [T] of [C, T].
 
-    A curve that is white noise of deviation s around a level has index s; a slow trend hardly counts. The curve must be of
-    one fixed evaluation set, else the index measures the set.
+    White noise of deviation s around a level has index s, and a slow trend hardly counts. The curve must be of one fixed
+    evaluation set, else the index measures the set. NaN where fewer than 3 points are left.
     """
     held = values[len(values) // 3 :]
+    if len(held) < 3:
+        return np.full(values.shape[1], np.nan)
     return np.diff(held, axis=0).std(axis=0, ddof=1) / 2**0.5
 
 

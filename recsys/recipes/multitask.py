@@ -57,8 +57,6 @@ class TrainTasks:
     scores: Literal["model", "truth"] = "model"
 
     def fit(self, logs: SeesawLogs, seed: int) -> TaskRun:
-        scale = self.target.fit(logs.label[logs.task == 2])
-        label = torch.where(logs.task == 2, scale(logs.label), logs.label)
         trace = Trace(every=max(1, self.train.steps // TRACED))
         seen: list[Tensor] = []
 
@@ -67,7 +65,7 @@ class TrainTasks:
             return self.validation(held, logs)
 
         lesson = Lesson(
-            (logs.features, logs.task, label), task_losses, validate,
+            (logs.features, logs.task, self.labels(logs)), task_losses, validate,
             draw=self.sampler(logs.task, self.train.batch, seed),
             backward=Balanced(self.towers.shared, len(TASKS), seed, self.balancer, trace),
         )  # fmt: skip
@@ -75,11 +73,15 @@ class TrainTasks:
         values = np.array([quality(logs.valid_labels, held) for held in seen])
         return TaskRun(fitted.model, fitted.curve, fitted.steps, trace, torch.stack(seen), values)
 
+    def labels(self, logs: SeesawLogs) -> Tensor:
+        """[N] what the answers are held to: dwell in the unit of the target's scale."""
+        scale = self.target.fit(logs.label[logs.task == 2])
+        return torch.where(logs.task == 2, scale(logs.label), logs.label)
+
     def model(self, logs: SeesawLogs, seed: int) -> nn.Module:
         """Untrained, each answer at the mean of its labels: else rare ones spend the first steps on learning their rate."""
-        scale = self.target.fit(logs.label[logs.task == 2])
-        rates = [logs.label[logs.task == t] for t in range(len(TASKS))]
-        priors = [float(rate.mean().logit(1e-6)) for rate in rates[:2]] + [float(scale(rates[2]).mean())]
+        means = [self.labels(logs)[logs.task == t].mean() for t in range(len(TASKS))]
+        priors = [float(mean.logit(1e-6)) for mean in means[:2]] + [float(means[2])]
         return self.towers.build(logs.features.shape[1], priors, seed)
 
     def validation(self, model: nn.Module, logs: SeesawLogs) -> float:

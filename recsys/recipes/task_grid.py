@@ -13,7 +13,6 @@ from recsys.recipes.multitask import TrainTasks, task_losses, task_qualities
 from recsys.train.fit import Fitted, Lesson
 from recsys.value import require, value
 from recsys.worlds.seesaw import SeesawLogs
-from recsys.worlds.world import World
 
 
 @dataclass(frozen=True)
@@ -24,36 +23,31 @@ class GridRun:
 
 
 @value
-class StaticGrid:
-    """Every point of `weights` trained with the rows and the first weights of one seed.
+class StaticGrid(TrainTasks):
+    """Every point of `grid` trained with the rows and the first weights of one seed.
 
     The point reported is the best for the worse of click and like among those that keep dwell within `keep` of the first
     point, and it is picked with the truth in hand: an upper bound of what tuning could pick, which favours static weights.
     """
 
-    base: TrainTasks
-    weights: tuple[tuple[float, ...], ...]
+    grid: tuple[tuple[float, ...], ...] = ((1.0, 1.0, 1.0),)
     keep: float = 0.01
 
     def __post_init__(self) -> None:
-        require(len(self.weights) > 0, "a grid needs at least one point of weights")
+        require(len(self.grid) > 0, "a grid needs at least one point of weights")
 
-    @property
-    def world(self) -> World:
-        return self.base.world
-
-    def fit(self, logs: SeesawLogs, seed: int) -> GridRun:
-        models = [self.base.model(logs, seed) for _ in self.weights]
-        draw = self.base.sampler(logs.task, self.base.train.batch, seed)
+    def fit(self, logs: SeesawLogs, seed: int) -> GridRun:  # type: ignore[override]
+        models = [self.model(logs, seed) for _ in self.grid]
+        draw = self.sampler(logs.task, self.train.batch, seed)
+        label = self.labels(logs)
         lessons = [
-            Lesson((logs.features, logs.task, logs.label, torch.tensor(point).expand(len(logs.task), -1)), _weighed,
-                   lambda model: self.base.validation(model, logs), draw=draw)
-            for point in self.weights
+            Lesson((logs.features, logs.task, label, torch.tensor(point).expand(len(label), -1)), _weighed,
+                   lambda model: self.validation(model, logs), draw=draw)
+            for point in self.grid
         ]  # fmt: skip
-        fit = replace(self.base.train, checks=8)
-        return GridRun(fit.together(models, lessons, [seed] * len(models)))
+        return GridRun(replace(self.train, checks=8).together(models, lessons, [seed] * len(models)))
 
-    def evaluate(self, fitted: GridRun, logs: SeesawLogs, truth: Any) -> Metrics:
+    def evaluate(self, fitted: GridRun, logs: SeesawLogs, truth: Any) -> Metrics:  # type: ignore[override]
         with torch.no_grad():
             found = [task_qualities(truth, held.model(logs.test_features)) for held in fitted.fitted]
         floor = found[0]["spearman[dwell]"] - self.keep
