@@ -17,12 +17,12 @@ from recsys.value import value
 class OscillationTriage:
     """Cosines of mini-batches don't separate these causes: interventions do, in the order of what they cost.
 
-    1. Evaluation: a curve that moves by no more than resampling its rows would move it says nothing (the index over the
-       jackknife's deviation is 1 for pure noise; `real` is its 99 % point for 20 checks), if it moves visibly at all.
-    2. Sampling: rows of a task per batch vary more than independent draws would (`dispersion`, 1 by theory for them), and
-       mixing the batches calms or lifts the tasks.
-    3. Learning rate: at a tenth of it no task is worse off in as many steps, and on average they gain. (That curves are
+    1. Sampling: rows of a task per batch vary more than independent draws would (`dispersion`, 1 by theory for them), and
+       mixing the batches calms or lifts the tasks; blocks that do neither are no cause.
+    2. Learning rate: at a tenth of it no task is worse off in as many steps, and on average they gain. (That curves are
        calmer there says nothing: a slowly rising curve has steps too.)
+    3. Evaluation: curves that move by no more than resampling their rows would move them say nothing. The ratio of the two
+       is 1 for pure noise; `real` is its 99 % point for 20 checks of one task. And the noise must be `visible`.
     4. Magnitude: one task's gradient is `ratio` times another's from the start, and equal lengths bring back the tasks.
     5. What remains below a task's own model, though it is heard, is competition: a wider shared layer brings it back
        (capacity), or only towers of their own do (conflict, at any width).
@@ -31,7 +31,7 @@ class OscillationTriage:
     """
 
     real: float = 1.5
-    visible: float = 0.01  # of AUC or rank correlation from check to check
+    visible: float = 0.002  # deviation of a check-to-check difference, of AUC or rank correlation, by resampling alone
     dispersion: float = 3.0
     ratio: float = 30.0
     below: float = names.BELOW
@@ -40,7 +40,7 @@ class OscillationTriage:
     gain: float = 0.01
     needs: ClassVar[tuple[type[Part], ...]] = (GradientTrace, TaskCurves, Interventions)
     causes: ClassVar[tuple[str, ...]] = (
-        names.EVALUATION_NOISE, names.BLOCKED_BATCHES, names.LEARNING_RATE, names.SCALE_DOMINANCE,
+        names.BLOCKED_BATCHES, names.LEARNING_RATE, names.EVALUATION_NOISE, names.SCALE_DOMINANCE,
         names.SHARED_CAPACITY, names.GRADIENT_CONFLICT,
     )  # fmt: skip
 
@@ -76,7 +76,7 @@ class OscillationTriage:
 
     def _scores(self, read: _Reading) -> dict[str, float]:
         """Above 0 where a cause is supported; for the last three it is the quality that the cause costs the worst-off task."""
-        noisy = read.swing > self.visible and read.swing_over_noise < self.real
+        noisy = read.noise > self.visible and read.swing_over_noise < self.real
         mixing = read.gain(names.MIXED) > self.below or read.calm(names.MIXED) < self.calmer
         blocked = read.dispersion > self.dispersion and mixing
         fast = read.worst_change(names.SLOWER) > 0 and read.gain(names.SLOWER) > self.gain
@@ -96,8 +96,14 @@ class OscillationTriage:
 
     def _rows(self, read: _Reading) -> tuple[Row, ...]:
         found = [
-            Row("largest oscillation index", read.swing, self.visible, "whether anything swings to the eye"),
-            Row("its ratio to the evaluation set's own noise", read.swing_over_noise, self.real, "below: noise"),
+            Row("largest oscillation index", read.swing),
+            Row("check-to-check noise of the evaluation set", read.noise, self.visible, "above: it can be seen"),
+            Row(
+                "swings over that noise, mean of the tasks",
+                read.swing_over_noise,
+                self.real,
+                "below: noise explains them",
+            ),
             Row("dispersion of tasks over batches", read.dispersion, self.dispersion, "above: batches of one task"),
             Row("change of the worst task at a tenth of the learning rate", read.worst_change(names.SLOWER), 0.0),
             Row(
@@ -148,11 +154,12 @@ class _Reading:
         return float(oscillation(self.curves.values).max())
 
     @property
+    def noise(self) -> float:
+        return float(self.curves.noise.max())
+
+    @property
     def swing_over_noise(self) -> float:
-        """Of the task that swings most."""
-        swings = oscillation(self.curves.values)
-        worst = int(swings.argmax())
-        return float(swings[worst] * 2**0.5 / max(float(self.curves.noise[worst]), 1e-12))
+        return float(np.mean(oscillation(self.curves.values) * 2**0.5 / np.maximum(self.curves.noise, 1e-12)))
 
     @property
     def dispersion(self) -> float:
@@ -198,6 +205,6 @@ class _Reading:
         return -1.0 if np.isnan(change).all() else float(np.nanmin(change))
 
     def calm(self, name: str) -> float:
-        """Oscillation after the intervention as a share of that before, of the task calmed least; 1 where unknown."""
+        """Oscillation after the intervention as a share of that before, mean of the tasks; 1 where unknown."""
         share = self.tried.swings(name) / np.maximum(self.tried.swings(names.AS_IS), 1e-12)
-        return 1.0 if np.isnan(share).all() else float(np.nanmax(share))
+        return 1.0 if np.isnan(share).all() else float(np.nanmean(share))
