@@ -124,7 +124,9 @@ def recipe(  # noqa: PLR0913 - the knobs under study
         "balancer": balancer or static,
         "target": TargetScaler(kind=target),
         "sampler": TaskBlocks(length=block, purity=purity) if block else MixedTasks(),
-        "train": Fit(steps=STEPS, batch=BATCH, learning_rate=learning_rate * too_fast, checks=CHECKS, clip=clip),
+        "train": Fit(
+            steps=1 if truth else STEPS, batch=BATCH, learning_rate=learning_rate * too_fast, checks=CHECKS, clip=clip
+        ),
         "scores": "truth" if truth else "model",
     }
     return StaticGrid(grid=grid, **knobs) if grid else TrainTasks(**knobs)
@@ -232,7 +234,10 @@ PROBLEM = Problem(
     tuning=Tuning(
         space={"learning_rate": (3e-3, 6e-3, 1e-2)},
         trials=3,
-        own={"static": {"dwell_weight": (1 / 900, 1 / 90, 1 / 9000), "learning_rate": (3e-3,)}},
+        own={
+            "static": {"dwell_weight": (1 / 900, 1 / 90, 1 / 9000)},
+            "static_grid": {"learning_rate": (3e-3,)},  # seventeen models as it is
+        },
     ),
     sweep=Sweep(
         axes={"scale": (0.5, 5.0, 30.0), "width": (2, 3, 8)},

@@ -59,10 +59,12 @@ class TrainTasks:
     def fit(self, logs: SeesawLogs, seed: int) -> TaskRun:
         trace = Trace(every=max(1, self.train.steps // TRACED))
         seen: list[Tensor] = []
+        values: list[list[float]] = []
 
         def validate(held: nn.Module) -> float:
             seen.append(held(logs.valid_features))
-            return self.validation(held, logs)
+            values.append(quality(logs.valid_labels, seen[-1]))
+            return float(np.mean(values[-1]))
 
         lesson = Lesson(
             (logs.features, logs.task, self.labels(logs)), task_losses, validate,
@@ -70,8 +72,7 @@ class TrainTasks:
             backward=Balanced(self.towers.shared, len(TASKS), seed, self.balancer, trace),
         )  # fmt: skip
         fitted = self.train(self.model(logs, seed), lesson, seed)
-        values = np.array([quality(logs.valid_labels, held) for held in seen])
-        return TaskRun(fitted.model, fitted.curve, fitted.steps, trace, torch.stack(seen), values)
+        return TaskRun(fitted.model, fitted.curve, fitted.steps, trace, torch.stack(seen), np.array(values))
 
     def labels(self, logs: SeesawLogs) -> Tensor:
         """[N] what the answers are held to: dwell in the unit of the target's scale."""
@@ -89,8 +90,10 @@ class TrainTasks:
         return float(np.mean(quality(logs.valid_labels, model(logs.valid_features))))
 
     def evaluate(self, fitted: TaskRun, logs: SeesawLogs, truth: Any) -> Metrics:
+        if self.scores == "truth":
+            return task_qualities(truth, truths(truth))
         with torch.no_grad():
-            scores = truths(truth) if self.scores == "truth" else fitted.model(logs.test_features)
+            scores = fitted.model(logs.test_features)
         backwards = 1 if self.balancer is None else len(TASKS)
         return {**task_qualities(truth, scores), "backwards": float(backwards), **fitted.stats()}
 
