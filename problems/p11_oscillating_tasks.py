@@ -234,6 +234,7 @@ PROBLEM = Problem(
     tuning=Tuning(
         space={"learning_rate": (3e-3, 6e-3, 1e-2)},
         trials=3,
+        seeds=(0,),
         own={
             "static": {"dwell_weight": (1 / 900, 1 / 90, 1 / 9000)},
             "static_grid": {"learning_rate": (3e-3,)},  # seventeen models as it is

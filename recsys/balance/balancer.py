@@ -66,9 +66,9 @@ class Balanced:
     trace: Trace | None = None
 
     def __call__(self, model: nn.Module) -> Callable[[Tensor], None]:
-        common = list(self.shared(model))
+        common = [p for p in self.shared(model) if p.requires_grad]
         held = {id(p) for p in common}
-        params = common + [p for p in model.parameters() if id(p) not in held]
+        params = common + [p for p in model.parameters() if id(p) not in held and p.requires_grad]
         balance = self.balancer.start(self.tasks, self.seed) if self.balancer else None
         count = _counter()
 

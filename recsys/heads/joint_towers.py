@@ -92,6 +92,10 @@ class JointModel(nn.Module):
             return self.factor * (user * item).sum(-1) + self.offset
         return self.factor * self.ranker(torch.cat([user, item, user * item], dim=-1))[..., 0] + self.offset
 
+    def head(self) -> list[nn.Parameter]:
+        """What ranking alone trains behind the vectors."""
+        return [*self.ranker.parameters(), self.factor, self.offset]
+
     def _vectors(self, task: int, side: int, features: Tensor) -> Tensor:
         """task 0 retrieves, 1 ranks; side 0 are users, 1 items."""
         trunk = self.trunks[(2 * task if len(self.trunks) > 2 else 0) + side]

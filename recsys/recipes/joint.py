@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,17 +13,20 @@ from torch import Tensor, nn
 
 from recsys.balance.balancer import Balanced, Balancer, Trace
 from recsys.candidates import Candidates, concat
+from recsys.diagnose.diagnosis import Evidence
 from recsys.evaluate.metrics import Judged, ndcg
 from recsys.heads.joint_towers import Encoded, JointModel, JointTowers
 from recsys.losses.softmax import SampledSoftmax
 from recsys.recipe import Metrics
-from recsys.train.fit import Fit, Fitted, Lesson
+from recsys.recipes import joint_evidence
+from recsys.train.fit import Backward, Fit, Fitted, Lesson
 from recsys.value import value
 from recsys.worlds.coarse_fine import CoarseFineLogs
 from recsys.worlds.world import World
 
 TASKS = ("retrieval", "ranking")
 RECALL_AT, NDCG_AT, TEMPERATURE = 100, 10, 0.07
+RECALL, NDCG = f"recall@{RECALL_AT}", f"ndcg@{NDCG_AT}"
 TRACED = 40
 
 
@@ -48,22 +52,28 @@ class TrainJoint:
     towers: JointTowers = JointTowers()
     balancer: Balancer | None = None
     weights: tuple[float, float] = (1.0, 1.0)  # of retrieval and ranking, before any balancer
-    hard_negatives: bool = False  # items that were shown to somebody in the batch and not clicked join the pool
+    negatives: Literal["batch", "shown", "mined"] = "batch"  # what joins the batch's positives in the pool
+    head_from: float = 0.0  # share of the steps after which the ranking head learns; the fault is a late start
     train: Fit = Fit(steps=400, batch=64, learning_rate=3e-3, checks=8)
     scores: Literal["model", "truth"] = "model"
 
     def fit(self, logs: CoarseFineLogs, seed: int) -> JointRun:
-        model = self.towers.build(logs.users.shape[1], float(logs.likes.mean()), seed)
-        return self.taught(model, logs, seed)
+        return self.taught(self.model(logs, seed), logs, seed)
 
-    def taught(self, model: nn.Module, logs: CoarseFineLogs, seed: int) -> JointRun:
-        """Train this model in place."""
+    def model(self, logs: CoarseFineLogs, seed: int) -> JointModel:
+        """Untrained, the ranking answer at the rate of likes."""
+        return self.towers.build(logs.users.shape[1], float(logs.likes.mean()), seed)
+
+    def taught(self, model: JointModel, logs: CoarseFineLogs, seed: int, judge: Tensor | None = None) -> JointRun:
+        """Train this model in place; judge [U, I] are scores by which a negative may turn out to be none."""
         trace = Trace(every=max(1, self.train.steps // TRACED))
+        balanced = Balanced(self.towers.shared, len(TASKS), seed, self.balancer, trace)
         lesson = Lesson(
-            (logs.list_user, logs.list_items, logs.clicks, logs.likes), losses_of(self, logs),
+            (logs.list_user, logs.list_items, logs.clicks, logs.likes),
+            losses_of(self, logs, judge),
             lambda held: sum(quality(held, logs)) / 2,
-            backward=Balanced(self.towers.shared, len(TASKS), seed, self.balancer, trace),
-        )  # fmt: skip
+            backward=late(balanced, model.head(), round(self.head_from * self.train.steps)),
+        )
         fitted = self.train(model, lesson, seed)
         return JointRun(fitted.model, fitted.curve, fitted.steps, trace)
 
@@ -72,17 +82,15 @@ class TrainJoint:
         rows = logs.test_user[:, None], logs.test_items
         click, like = truth.click[rows], truth.like[rows]
         if self.scores == "truth":
-            retrieved, ranked = truth.click, like
-        else:
-            retrieved, ranked = answers(fitted.model, logs, *rows)
-        found = {
-            f"recall@{RECALL_AT}": recall(retrieved, *rows, click),
-            f"ndcg@{NDCG_AT}": list_ndcg(ranked, like),
-        }
-        return {**found, **fitted.stats()}
+            return {RECALL: recall(truth.click, *rows, click), NDCG: list_ndcg(like, like)}
+        retrieved, ranked = answers(fitted.model, logs, *rows)
+        return {RECALL: recall(retrieved, *rows, click), NDCG: list_ndcg(ranked, like), **fitted.stats()}
+
+    def evidence(self, fitted: JointRun, logs: CoarseFineLogs, seed: int) -> Evidence:
+        return joint_evidence.evidence(self, fitted, logs, seed)
 
 
-def losses_of(spec: TrainJoint, logs: CoarseFineLogs) -> Any:
+def losses_of(spec: TrainJoint, logs: CoarseFineLogs, judge: Tensor | None = None) -> Any:
     """loss(model, user [B], items [B, K], clicks, likes) -> [2]; every item of the catalogue is encoded once a step."""
     num = len(logs.items)
     clicked = torch.bincount(logs.list_items[logs.clicks > 0], minlength=num).float()
@@ -95,15 +103,52 @@ def losses_of(spec: TrainJoint, logs: CoarseFineLogs) -> Any:
         row, place = (clicks > 0).nonzero(as_tuple=True)
         positive = items[row, place]
         pool = _pool(seen.find_item, positive, log_p)
-        if spec.hard_negatives:
+        if spec.negatives == "shown":
             pool = concat(pool, _pool(seen.find_item, items[clicks == 0], log_passed))
-        target = torch.arange(len(positive))
-        retrieval = infonce(seen.find_user[row] / TEMPERATURE, pool, target).mean()
+        if spec.negatives == "mined":
+            pool = concat(pool, _pool(seen.find_item, _mined(seen, items, clicks), log_p))
+        query, target = seen.find_user[row] / TEMPERATURE, torch.arange(len(positive))
+        each = infonce(query, pool, target) if judge is None else _masked(query, pool, judge[user[row]])
         logits = model.rank(seen.rank_user[:, None].expand(-1, items.shape[1], -1), seen.rank_item[items])
-        ranking = F.binary_cross_entropy_with_logits(logits, likes)
-        return torch.stack([retrieval, ranking]) * weights
+        return torch.stack([each.mean(), F.binary_cross_entropy_with_logits(logits, likes)]) * weights
 
     return loss
+
+
+def late(balanced: Balanced, head: Sequence[nn.Parameter], start: int) -> Callable[[nn.Module], Backward]:
+    """The same backward, but these parameters have no gradient before step `start`."""
+    if start == 0:
+        return balanced
+
+    def made(model: nn.Module) -> Backward:
+        backward, step = balanced(model), iter(range(2**62))
+
+        def held(losses: Tensor) -> None:
+            backward(losses)
+            if next(step) < start:
+                for p in head:
+                    p.grad = None
+
+        return held
+
+    return made
+
+
+def _mined(seen: Encoded, items: Tensor, clicks: Tensor, each: int = 8) -> Tensor:
+    """The best-scored items of every user of the batch but those clicked in its list: hardest, and often liked."""
+    scores = (seen.find_user @ seen.find_item.T).detach()
+    scores.scatter_add_(1, items, torch.where(clicks > 0, -10.0, 0.0))
+    return scores.topk(each, dim=1).indices.flatten()
+
+
+def _masked(query: Tensor, pool: Candidates, judge: Tensor) -> Tensor:
+    """[B] sampled softmax that leaves out what the judge [B, I] prefers to the positive, which is at place i for query i."""
+    logits = query @ pool.vectors.T - pool.log_q
+    scores = judge[:, pool.ids]  # [B, N]
+    own = torch.arange(len(query))
+    out = (scores > scores[own, own][:, None]) | (pool.ids[None] == pool.ids[own][:, None])
+    out[own, own] = False
+    return F.cross_entropy(logits.masked_fill(out, -torch.inf), own, reduction="none")
 
 
 def _pool(vectors: Tensor, items: Tensor, log_p: Tensor) -> Candidates:
