@@ -38,17 +38,15 @@ class OscillationTriage:
     share: float = 0.5  # of a gap that an intervention must close
     calmer: float = 0.7
     gain: float = 0.01
-    needs: ClassVar[tuple[type[Part], ...]] = (GradientTrace, TaskCurves, Interventions)
+    needs: ClassVar[tuple[type[Part], ...]] = (GradientTrace, TaskCurves)
     causes: ClassVar[tuple[str, ...]] = (
         names.BLOCKED_BATCHES, names.LEARNING_RATE, names.EVALUATION_NOISE, names.SCALE_DOMINANCE,
         names.SHARED_CAPACITY, names.GRADIENT_CONFLICT,
     )  # fmt: skip
 
     def __call__(self, evidence: Evidence) -> Diagnosis:
-        trace, curves, tried = (evidence.get(kind) for kind in (GradientTrace, TaskCurves, Interventions))
-        assert isinstance(trace, GradientTrace)
-        assert isinstance(curves, TaskCurves)
-        assert isinstance(tried, Interventions)
+        trace, curves = evidence.get(GradientTrace), evidence.get(TaskCurves)
+        tried = evidence.find(Interventions) or Interventions(curves.tasks, {})
         read = _Reading(trace, curves, tried)
         rows, scores = self._rows(read), self._scores(read)
         cause = next((name for name in self.causes[:3] if scores[name] > 0), None) or self._loudest(scores)
@@ -60,6 +58,8 @@ class OscillationTriage:
     def _wanted(self, read: _Reading) -> str | None:
         """The run that would decide, where a task is below its own model for no cause that was found."""
         left = read.left()
+        if np.isnan(read.tried.of(names.ALONE)).all():
+            return f"whether sharing costs a task anything: train each task by itself ({names.ALONE}) for as many steps"
         if left is None and read.lost() > self.below:
             return f"a task is {read.lost():.3f} below its own model: weigh losses to equal norms ({names.NORMALISED})"
         if left is not None and left > self.below:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ import torch
 from recsys.diagnose.diagnosis import Part
 from recsys.diagnose.embedding import EmbeddingHealth
 from recsys.diagnose.repetition import ClickedItems, ExactLists, ServedLists
-from recsys.doctor.files import RunFiles
+from recsys.diagnose.tasks import GradientTrace, TaskCurves
+from recsys.doctor.files import RunFiles, series
 from recsys.funnel.funnel import Funnel
 from recsys.funnel.request import FunnelSpec
 from recsys.index.exact import exact_search
@@ -52,6 +54,33 @@ def clicked_items(files: RunFiles) -> ClickedItems:
     return ClickedItems(torch.from_numpy(np.where(held >= 0, _places(files)[held], -1)))
 
 
+def gradient_trace(files: RunFiles) -> GradientTrace:
+    """Norms and cosines that training wrote at its trace steps (train.trace_every)."""
+    records = files.metrics("gradient")
+    tasks = tuple(name.removeprefix("norm.") for name in records[-1] if name.startswith("norm."))
+    pairs = [series(records, f"cosine.{a}.{b}") for a, b in combinations(tasks, 2)]
+    return GradientTrace(
+        tasks=tasks,
+        steps=series(records, "step"),
+        norms=np.stack([series(records, f"norm.{task}") for task in tasks], 1),
+        cosines=np.stack(pairs, 1) if pairs else np.zeros((len(records), 0)),
+    )
+
+
+def task_curves(files: RunFiles) -> TaskCurves:
+    """Quality of every task on fixed validation rows, which training writes with train.evidence=true."""
+    records, noise = files.metrics("quality"), files.metrics("noise")[-1]
+    tasks = tuple(
+        name.removeprefix("quality.") for name in records[-1] if f"noise.{name.removeprefix('quality.')}" in noise
+    )
+    return TaskCurves(
+        tasks=tasks,
+        steps=series(records, "step"),
+        values=np.stack([series(records, f"quality.{task}") for task in tasks], 1),
+        noise=np.array([float(noise[f"noise.{task}"]) for task in tasks]),
+    )
+
+
 def _places(files: RunFiles) -> np.ndarray:
     """Item index -> place among the items with a vector; -1 for others, and for index -1."""
     places = np.full(files.parts.dataset.num_items + 1, -1, dtype=np.int64)
@@ -65,4 +94,6 @@ BUILDERS: Mapping[type[Part], Builder] = {
     ServedLists: served_lists,
     ExactLists: exact_lists,
     ClickedItems: clicked_items,
+    GradientTrace: gradient_trace,
+    TaskCurves: task_curves,
 }
