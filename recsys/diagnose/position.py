@@ -16,7 +16,7 @@ from recsys.propensity.weights import effective_share, inverse
 from recsys.value import value
 
 POSITION, SHIFT, DELAY, MISMATCH = "position bias", "distribution shift", "label delay", "objective mismatch"
-FLOOR, STRONG = 0.02, 0.25  # of propensities; share of equally weighted clicks below which weighting is costly
+FLOOR = 0.02  # of propensities
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class PositionBiasAudit:
     a fixed place and what turns clicks into carts.
 
     Bounds are midpoints between healthy and faulty worlds on development seeds; each effect must besides be `z`
-    standard errors from none, a one-sided chance of one in a thousand. The strength of the old ranker (R^2 of places
-    from features) and the effective share of inversely weighted clicks don't decide the cause but the remedy.
+    standard errors from none, a one-sided chance of one in a thousand. How good the old ranker was doesn't decide
+    the cause but the remedy: `good` is how much steeper click rates fall in its lists than in random ones.
     """
 
     turn: float = 0.04
@@ -51,6 +51,7 @@ class PositionBiasAudit:
     z: float = 3.1
     fresh: float = 0.05
     fewest: int = 50  # randomised lists
+    good: float = 0.25
     needs: ClassVar[tuple[type[Part], ...]] = (LoggedSlates,)
     causes: ClassVar[tuple[str, ...]] = (POSITION, SHIFT, DELAY, MISMATCH)
 
@@ -112,18 +113,30 @@ class PositionBiasAudit:
         return _Test(cause, row, signal.effect / bound if found else 0.0)
 
     def _remedy(self, slates: LoggedSlates, explained: float) -> list[Row]:
-        rows = [Row("R^2 of logged places from features", explained, None, "strength of the old ranker")]
+        rows = [Row("R^2 of logged places from features", explained, None, "how far places can be learnt at all")]
         drawn, ranked = _randomised(slates), ~_randomised(slates)
-        if int(drawn.sum()) < self.fewest:
+        if int(drawn.sum()) < self.fewest or not bool(ranked.any()):
             return rows
         num = int(slates.position.max())
         weight = inverse(click_rates(slates.click[drawn], slates.position[drawn], num), FLOOR)
-        place = slates.position[ranked][slates.click[ranked] > 0]
-        share = effective_share(weight[place - 1])
-        advice = (
-            "weighting is costly: position as a feature or a place tower" if share < STRONG else "weights are cheap"
-        )
-        return [*rows, Row("effective share of inversely weighted clicks", share, STRONG, advice)]
+        share = effective_share(weight[slates.position[ranked][slates.click[ranked] > 0] - 1])
+        steeper = looks(slates, ranked).effect - looks(slates, drawn).effect
+        good = "a good one: position as a feature or a place tower; click rates by place aren't propensities"
+        return [
+            *rows,
+            Row(
+                "effective share of inversely weighted clicks",
+                share,
+                None,
+                "the rest is the variance that weights cost",
+            ),
+            Row(
+                "eta of the old ranker's lists over that of random ones",
+                steeper,
+                self.good,
+                good if steeper > self.good else "a weak one: weights",
+            ),
+        ]
 
 
 def _randomised(slates: LoggedSlates) -> Tensor:
