@@ -2,7 +2,7 @@
 
 Question
 --------
-Your model's NDCG improves steadily, but add-to-cart conversion drops. Your team suspects overfitting to position bias in
+Your model NDCG improves steadily, but add-to-cart conversion drops. Your team suspects overfitting to position bias in
 training. How would you detect and correct this?
 
 Answer

@@ -70,9 +70,11 @@ class Attribution:
 def attribution(views: TwoViews, draws: int = 200) -> Attribution:
     """Shapley values over all 2^7 ways to measure the same scores; queries without a relevant document are left out."""
     table = _per_query(views)  # [64, Q]
-    counts = torch.ones(1, table.shape[1], dtype=torch.float64)
-    drawn = torch.randint(table.shape[1], (draws, table.shape[1]), generator=torch_rng(0, "bootstrap"))
-    counts = torch.cat([counts, torch.zeros(draws, table.shape[1], dtype=torch.float64).scatter_add(1, drawn, torch.ones_like(drawn, dtype=torch.float64))])  # fmt: skip
+    num = table.shape[1]
+    drawn = torch.randint(num, (draws, num), generator=torch_rng(0, "bootstrap"))
+    counts = torch.zeros(draws, num, dtype=torch.float64)
+    counts = counts.scatter_add(1, drawn, torch.ones(draws, num, dtype=torch.float64))
+    counts = torch.cat([torch.ones(1, num, dtype=torch.float64), counts])
     values = _all_ways(table, counts, views.traffic.double())
     lost = -shapley(values)
     spread = lost[1:].std(0)

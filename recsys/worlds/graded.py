@@ -49,7 +49,7 @@ class GradedWorld:
     relevant ones are quarters of quality * q + sqrt(1 - quality^2) * noise: with quality 0 nothing tells a perfect
     document from a fair one. A share of judgements, `error`, is a grade off.
 
-    What may differ online, each its own switch: `mix`: hard queries, which are a fifth and whose features say little,
+    What may differ online, each its own switch: `shift`: hard queries, which are a fifth and whose features say little,
     get the traffic's head (else a random fifth does); `bias`: offline labels are of what users saw, P(seen) = place^-bias
     under an old ranker that follows the topic and its habit, a column that means nothing; `pool`: that many documents
     online which look on topic and aren't; `skew`: the share of a stale feature in the quality columns online.
@@ -65,7 +65,7 @@ class GradedWorld:
     error: float = 0.05
     zipf: float = 1.0
     hard: float = 0.2
-    mix: bool = False
+    shift: bool = False
     bias: float = 0.0
     habit: float = 1.0
     pool: int = 0
@@ -159,7 +159,7 @@ class GradedWorld:
     def _traffic(self, seed: int) -> Tensor:
         share = torch.arange(1, self.num_checked + 1).float() ** -self.zipf
         order = _uniform(seed, "traffic", self.num_checked)
-        if self.mix:
+        if self.shift:
             order = order - self._hard(seed, "check", self.num_checked).float()
         return share[order.argsort().argsort()] / share.sum()
 
