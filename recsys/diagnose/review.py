@@ -67,7 +67,9 @@ class ReviewAudit:
         log = evidence.get(ReviewLog)
         left = ~log.queued & ~np.isnan(log.audit_label)
         if not left.any() and not log.queued.all():
-            return self._abstain((), 0.0)
+            return self._abstain(
+                (Row("audited rows that the queue left", 0.0, 1.0, "none: nothing is known of them"),), 0.0
+            )
         prior = PriorEstimator()(*(torch.as_tensor(held) for held in (log.queued, log.label, log.audit_label)))
         found = float(np.nansum(log.label[log.queued]))
         missed = prior.hidden * prior.share * len(log.queued)
@@ -91,16 +93,16 @@ class ReviewAudit:
         picks = auc(log.queued.astype(float), log.queue_score)
         return (
             Row("share of positives never reviewed", prior.hidden, self.hidden, "how much the labels hide"),
-            Row("share of those that the model takes for clean", swallowed, self.swallowed, "1: unreviewed means clean"),
+            Row(
+                "share of those that the model takes for clean", swallowed, self.swallowed, "1: unreviewed means clean"
+            ),
             Row("mean score over prevalence by the audit", ratio, None, "below 1: taught that the missed are clean"),
             Row("AUC of the queue's score for being reviewed", picks, None, "0.5: review doesn't follow the score"),
             Row("unevenness of review among found positives", uneven, self.uneven, "1: selected at random (SCAR)"),
             Row("agreement of two reviewers (kappa)", agreement, self.kappa, "below: the labels themselves are noisy"),
         )
 
-    def _rejected(
-        self, cause: str, prior: Prior, swallowed: float, uneven: float, agreement: float
-    ) -> dict[str, str]:
+    def _rejected(self, cause: str, prior: Prior, swallowed: float, uneven: float, agreement: float) -> dict[str, str]:
         why = {
             NOISE: f"two reviewers agree with kappa {agreement:.2f}",
             RANDOM: f"review follows the score: unevenness {uneven:.2f}",

@@ -33,7 +33,9 @@ def recall_at_fpr(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray
     return float(caught / positive.sum()) if positive.sum() > 0 else float("nan")
 
 
-def _levels(scores: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _levels(
+    scores: np.ndarray, positive: np.ndarray, negative: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights of both classes at each distinct score, and the scores, from the highest."""
     require(not np.isnan(scores).any(), "scores hold NaN: a ranking needs an order")
     levels, place = np.unique(-scores, return_inverse=True)

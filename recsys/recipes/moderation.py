@@ -37,8 +37,7 @@ class Rows(NamedTuple):
 class Objective(Protocol):
     """What is made of labels that only some rows have: a scalar, or [B] losses whose mean is the loss."""
 
-    @property
-    def networks(self) -> int: ...
+    networks: ClassVar[int]
 
     def __call__(self, logits: Tensor, rows: Rows) -> Tensor: ...
 

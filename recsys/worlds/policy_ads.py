@@ -154,7 +154,9 @@ class PolicyAds:
         ladder[:, -1] = 1.0
         drawn = rng(seed, name, "words").random((number, self.length)) + group[:, None]
         steps = (ladder + np.arange(len(ladder))[:, None]).ravel()
-        word = np.searchsorted(steps, drawn.ravel(), side="right").reshape(drawn.shape) - group[:, None] * self.vocabulary
+        word = (
+            np.searchsorted(steps, drawn.ravel(), side="right").reshape(drawn.shape) - group[:, None] * self.vocabulary
+        )
         place = np.arange(number)[:, None] * self.vocabulary + np.minimum(word, self.vocabulary - 1)
         counts = np.bincount(place.ravel(), minlength=number * self.vocabulary).reshape(number, -1).astype(np.float32)
         return np.where(kind > STYLES, kind - 1 - STYLES, CLEAN), counts
