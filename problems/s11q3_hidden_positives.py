@@ -199,9 +199,10 @@ PROBLEM = Problem(
     remedy=(
         Moves(metric=AP, arm="student", versus="baseline", by=0.08),
         Moves(metric=EVASIVE, arm="student", versus="baseline", by=0.15),
-        Recovers(metric=AP, arm="student", broken="baseline", healthy="truth", share=0.5),
-        Moves(metric=AP, arm="ipw_audit", versus="ipw_logged", by=0.02),
-        Moves(metric=AP, arm="student", versus="ipw_audit", by=0.01),
+        Recovers(metric=AP, arm="student", broken="baseline", healthy="truth", share=0.4),
+        Moves(metric=AP, arm="ipw_audit", versus="ipw_logged", by=0.01),
+        Moves(metric=AP, arm="student", versus="ipw_audit", by=0.02),
+        Moves(metric=LEVEL, arm="student", versus="ipw_audit", by=0.05),
         Moves(metric=AP, arm="audit_unweighted", versus="baseline", by=0.08),
         Keeps(metric=AP, arm="ipw_estimated", versus="ipw_logged", within=0.02),
         Moves(metric=AP, arm="student", versus="baseline", by=0.08, at="thin audit"),
@@ -238,7 +239,7 @@ PROBLEM = Problem(
         Case(cause=HEALTHY, arm="baseline", world={"coverage": 1.0, "reviewer_error": 0.02, "obvious": 0.2}, fresh=True),
     ),
     ceiling="ceiling",
-    tuning=Tuning(space={"learning_rate": (3e-3, 6e-3), "weight_decay": (4.0, 1.0)}, trials=4),
+    tuning=Tuning(space={"learning_rate": (3e-3, 2e-3), "weight_decay": (4.0, 1.0)}, trials=4),
     sweep=Sweep(axes={"selection": (0.0, 0.4, 0.7, 1.0)}, arms=("baseline", "nnpu", "student"), metric=AP),
     unequal={
         "student": "its teacher is trained for as many steps before it",
