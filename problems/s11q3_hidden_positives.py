@@ -2,8 +2,8 @@
 
 Question
 --------
-Policy violations are reviewed by human moderators. Most examples labelled "clean" were never reviewed, and some
-positives are likely missed. How would you change the training setup or the model to handle this label noise?
+Policy violations are reviewed by human moderators. Most examples labeled as "clean" are never manually reviewed. You
+suspect some positives are missed. How would you modify your training setup or model to handle this label noise?
 
 Answer
 ------

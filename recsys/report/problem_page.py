@@ -63,6 +63,9 @@ def _roles(story: Mapping[str, str], found: Findings) -> list[str]:
     for role, heading in ROLES.items():
         held = [verdict for verdict in found.verdicts if verdict.role == role]
         parts += [f"## {heading}", story.get(heading, ""), verdict_table(held)]
+        if role == "remedy" and any(v.verdict == "open" for v in held):
+            parts.append(f"Remedies are judged together, {len(held)} claims by Holm's step-down: an interval that clears its "
+                         "bound by little may still be open.")  # fmt: skip
         if role == "diagnosis":
             parts.append(matrix_table(found))
     return parts
