@@ -128,7 +128,7 @@ def winner(cells: Mapping[str, Seeds], metric: str) -> tuple[str, bool]:
 
 def draw_matrix(axes: Axes, matrix: Matrix) -> None:
     true = list(matrix.counts)
-    said = sorted({name for row in matrix.counts.values() for name in row}, key=lambda name: (name not in true, name))
+    said = matrix.said()
     shares = np.array([[row.get(name, 0) / sum(row.values()) for name in said] for row in matrix.counts.values()])
     axes.grid(visible=False)
     for j, i in np.ndindex(*shares.shape):

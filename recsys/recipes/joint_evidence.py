@@ -1,0 +1,122 @@
+"""What a practitioner can find out about a joint training: traces, swaps of lists, probes, and trainings changed in one thing."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recsys.balance.balancer import norms
+from recsys.balance.norm_ema import GradNormEMA
+from recsys.diagnose import tasks as names
+from recsys.diagnose.diagnosis import Evidence
+from recsys.diagnose.shared_encoder import MASKED, REFITTED, AttributeProbe, CandidateSwap, Negatives
+from recsys.diagnose.tasks import GradientTrace, Interventions
+from recsys.recipes import joint
+from recsys.worlds.coarse_fine import CoarseFineLogs
+
+if TYPE_CHECKING:
+    from recsys.recipes.joint import JointRun, TrainJoint
+
+
+def evidence(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int) -> Evidence:
+    """Everything that SharedEncoderConflict reads."""
+    separate = replace(recipe.towers, sharing="separate", stop_gradient=False)
+    unclipped = replace(recipe.train, clip=None)  # each loss then trains as if the other weren't there
+    alone = replace(recipe, towers=separate, balancer=None, train=unclipped, head_from=0.0).fit(logs, seed)
+    judge = judged(alone.model, logs)
+    return Evidence.of(
+        gradient_trace(run),
+        candidate_swap(alone.model, run.model, logs),
+        Negatives(false_share(run.model, judge, logs)),
+        AttributeProbe(attributes(run.model, logs), attributes(alone.model, logs)),
+        interventions(recipe, (run, alone), judge, logs, seed),
+    )
+
+
+def gradient_trace(run: JointRun) -> GradientTrace:
+    grams = torch.stack(run.trace.grams)
+    lengths = torch.stack([norms(gram) for gram in run.trace.grams])
+    cosine = grams[:, 0, 1] / lengths.prod(dim=1)
+    return GradientTrace(joint.TASKS, np.array(run.trace.steps), lengths.numpy(), cosine[:, None].numpy())
+
+
+def candidate_swap(old: nn.Module, new: nn.Module, logs: CoarseFineLogs) -> CandidateSwap:
+    """Both rankers on the lists shown before and after the change; the old one is the model that only ranks."""
+    before = logs.valid_user[:, None], logs.valid_items, logs.valid_likes
+    after = logs.later_user[:, None], logs.later_items, logs.later_likes
+    found = [
+        joint.list_ndcg(joint.answers(model, logs, user, items)[1], likes)
+        for model in (old, new)
+        for user, items, likes in (before, after)
+    ]
+    return CandidateSwap(*found)
+
+
+@torch.no_grad()
+def false_share(model: nn.Module, judge: Tensor, logs: CoarseFineLogs) -> float:
+    """Share of the softmax's mass on negatives that the judge [U, I] puts above the positive, over validation clicks."""
+    row, place = (logs.valid_clicks[:200] > 0).nonzero(as_tuple=True)
+    user, positive = logs.valid_user[row], logs.valid_items[row, place]
+    retrieved, preferred = joint.answers(model, logs, user[:, None], positive[:, None])[0], judge[user]
+    mass = (retrieved[user] / joint.TEMPERATURE).scatter(1, positive[:, None], -torch.inf).softmax(dim=1)
+    return float((mass * (preferred > preferred.gather(1, positive[:, None]))).sum(dim=1).mean())
+
+
+def judged(model: nn.Module, logs: CoarseFineLogs, block: int = 100) -> Tensor:
+    """[U, I] ranking scores of all pairs."""
+    everything = torch.arange(len(logs.items))
+    users = torch.arange(len(logs.users)).split(block)
+    return torch.cat([joint.answers(model, logs, part[:, None], everything.expand(len(part), -1))[1] for part in users])
+
+
+@torch.no_grad()
+def attributes(model: nn.Module, logs: CoarseFineLogs, folds: int = 2) -> np.ndarray:
+    """[A] R^2 of item attributes predicted linearly from the vectors that ranking uses, on the items left out."""
+    assert isinstance(model, joint.JointModel)
+    vectors = model(logs.users[:1], logs.items).rank_item.double()
+    inputs, targets = torch.cat([vectors, torch.ones(len(vectors), 1)], dim=1), logs.attributes.double()
+    fold = torch.arange(len(inputs)) % folds
+    left = torch.zeros_like(targets)
+    for held in range(folds):
+        found = torch.linalg.lstsq(inputs[fold != held], targets[fold != held], driver="gelsd").solution
+        left[fold == held] = targets[fold == held] - inputs[fold == held] @ found
+    return (1 - left.square().mean(0) / targets.var(dim=0)).numpy()
+
+
+def interventions(
+    recipe: TrainJoint, known: tuple[JointRun, JointRun], judge: Tensor, logs: CoarseFineLogs, seed: int
+) -> Interventions:
+    """Trainings with one thing changed; those that explain a loss are run only if ranking has lost."""
+    run, alone = known
+    runs: dict[str, nn.Module] = {names.AS_IS: run.model, names.ALONE: alone.model}
+    found = {name: joint.quality(model, logs) for name, model in runs.items()}
+    if found[names.ALONE][1] - found[names.AS_IS][1] > names.BELOW:
+        heard = replace(recipe, balancer=GradNormEMA(), weights=(1.0, 1.0))
+        runs = {
+            REFITTED: refitted(recipe, run, logs, seed),
+            MASKED: recipe.taught(recipe.model(logs, seed), logs, seed, judge).model,
+            names.NORMALISED: heard.fit(logs, seed).model,
+            names.WIDER: replace(heard, towers=replace(recipe.towers, width=2 * recipe.towers.width))
+            .fit(logs, seed)
+            .model,
+            names.SPLIT: replace(heard, towers=replace(recipe.towers, sharing="private")).fit(logs, seed).model,
+        }
+        found |= {name: joint.quality(model, logs) for name, model in runs.items()}
+    return Interventions(joint.TASKS, found)
+
+
+def refitted(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int) -> nn.Module:
+    """A new ranking head on the frozen encoder, by ranking's loss alone in as many steps."""
+    model = deepcopy(run.model)
+    assert isinstance(model, joint.JointModel)
+    fresh = recipe.towers.build(logs.users.shape[1], float(logs.likes.mean()), seed + 1)
+    model.ranker = fresh.ranker
+    model.factor, model.offset = fresh.factor, fresh.offset
+    for held in (*model.trunks.parameters(), *model.projections.parameters()):
+        held.requires_grad_(False)
+    return replace(recipe, balancer=None, weights=(0.0, 1.0), head_from=0.0).taught(model, logs, seed).model
