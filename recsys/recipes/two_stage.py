@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recsys.calibrate.scores import Contract, per_list, quantile_map
+from recsys.diagnose.diagnosis import Evidence
 from recsys.heads.list_ranker import ListRanker
-from recsys.index.exact import exact_search
 from recsys.index.vector_index import IndexSpec, VectorIndex
 from recsys.random import torch_rng
 from recsys.recipe import Metrics
+from recsys.recipes.pipeline import (
+    PLACES,
+    Candidates,
+    Deployment,
+    Pipeline,
+    clicks_found,
+    fidelity,
+    ndcg,
+    shown,
+)
 from recsys.recipes.towers import Bundle, Retriever
-from recsys.train.fit import Fit, Fitted, Lesson
+from recsys.recipes.two_stage_evidence import stage_evidence
+from recsys.train.fit import Fit, Lesson
 from recsys.value import value
 from recsys.worlds.latent import HELD_OUT, TRAIN, VALIDATION
 from recsys.worlds.latent_search import SearchLogs
 from recsys.worlds.world import World
 
-PLACES, LISTS = 10, 16  # shown; of a coarse index
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """What a retriever hands on: items and the scores that it exports with them, best first."""
-
-    items: Tensor  # [Q, C] int64
-    scores: Tensor  # [Q, C]
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """A retriever's candidates and the ranker that orders them."""
-
-    bundle: Bundle
-    stored: Tensor  # [I, D] vectors in the index
-    candidates: Candidates
-    ranker: Fitted
-    features: Tensor  # [Q, C, F] what the ranker is given
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """Before and after; the same pipeline twice where nothing was deployed."""
-
-    before: Pipeline
-    after: Pipeline
+LISTS = 16  # of a coarse index
 
 
 @value
@@ -78,7 +61,7 @@ class TwoStage:
         towers = self.retriever.first(logs, seed)
         old = self.retriever.bundle(towers, logs)
         found = self.retrieved(old, old.items, logs.listed, None)
-        before = self.piped(old, old.items, found, logs, seed)
+        before = self.piped(old, (old.items, logs.listed), found, logs, seed)
         if not self.deployed:
             return Deployment(before, before)
         new = self.retriever.tuned(towers, logs, (found.items, before.ranker.model(before.features)), seed)
@@ -88,11 +71,12 @@ class TwoStage:
 
     def live(self, before: Pipeline, new: Bundle, stored: Tensor, logs: SearchLogs, seed: int) -> Pipeline:
         """The pipeline after the new vectors went live, with this recipe's contract and ranker."""
-        found = self.retrieved(new, stored, torch.ones_like(logs.listed), self.probes)
+        everything = torch.ones_like(logs.listed)
+        found = self.retrieved(new, stored, everything, self.probes)
         found = replace(found, scores=found.scores * self.drift)
         if self.ranker == "retrained":
-            return self.piped(new, stored, found, logs, seed)
-        return Pipeline(new, stored, found, before.ranker, self.features(before, found, logs))
+            return self.piped(new, (stored, everything), found, logs, seed)
+        return Pipeline(new, stored, everything, found, before.ranker, self.features(before, found, logs))
 
     def retrieved(self, bundle: Bundle, stored: Tensor, listed: Tensor, probes: int | None) -> Candidates:
         """The nearest listed items among the stored vectors, exactly or by visiting a few lists."""
@@ -115,7 +99,9 @@ class TwoStage:
             score = per_list(found.scores, _own(self.contract))
         return torch.cat([score[..., None], logs.attributes[found.items]], dim=2)
 
-    def piped(self, bundle: Bundle, stored: Tensor, found: Candidates, logs: SearchLogs, seed: int) -> Pipeline:
+    def piped(
+        self, bundle: Bundle, index: tuple[Tensor, Tensor], found: Candidates, logs: SearchLogs, seed: int
+    ) -> Pipeline:
         """Train a ranker on what these candidates were answered with when they were shown."""
         features, train = self.features(None, found, logs), logs.part == TRAIN
         clicked = logs.answers.gather(1, found.items).float()
@@ -126,7 +112,7 @@ class TwoStage:
 
         lesson = Lesson((features[train], clicked[train]), _listwise, validate)
         model = self.head.build(features[train], seed)
-        return Pipeline(bundle, stored, found, self.rank(model, lesson, seed), features)
+        return Pipeline(bundle, *index, found, self.rank(model, lesson, seed), features)
 
     def evaluate(self, fitted: Deployment, logs: SearchLogs, truth: Any) -> Metrics:
         pipe, held = fitted.after, logs.part == HELD_OUT
@@ -144,40 +130,22 @@ class TwoStage:
             "parameters": pipe.ranker.stats()["parameters"] + pipe.bundle.parameters,
         }
 
-    def evidence(self, fitted: Deployment, logs: SearchLogs, seed: int) -> Any:
-        from recsys.recipes.two_stage_evidence import evidence
+    def evidence(self, fitted: Deployment, logs: SearchLogs, seed: int) -> Evidence:
+        """The audits, and logged clicks of validation queries under exchanges of one stage."""
+        retrained = self.ranker == "retrained"
+        exchanged = self.exchanges(fitted, logs, seed) if self.deployed else {}
+        return stage_evidence(fitted, exchanged, logs, retrained)
 
-        return evidence(self, fitted, logs, seed)
-
-
-def fidelity(pipe: Pipeline, rows: Tensor) -> float:
-    """Share of the exactly nearest stored vectors that the index found, for the queries [Q] bool."""
-    stored, queries = pipe.stored.numpy(), pipe.bundle.queries[rows].numpy()
-    items = pipe.candidates.items[rows].numpy()
-    exact = exact_search(stored, np.arange(len(stored)), queries, items.shape[1])
-    return float(np.mean([np.isin(want, found).mean() for want, found in zip(exact.ids, items, strict=True)]))
-
-
-@torch.no_grad()
-def shown(ranker: nn.Module, features: Tensor, items: Tensor) -> Tensor:
-    """[Q, PLACES] the items that the ranker puts first."""
-    return items.gather(1, ranker(features).topk(PLACES).indices)
-
-
-def ndcg(top: Tensor, grades: Tensor) -> Tensor:
-    """[Q] NDCG of items [Q, K] by gains 2^grade - 1; the ideal is the best of the whole catalogue [Q, I]."""
-    gains, discount = 2.0**grades - 1, discounts(top.shape[1])
-    return (gains.gather(1, top) @ discount) / (gains.topk(top.shape[1]).values @ discount)
-
-
-def clicks_found(top: Tensor, answers: Tensor) -> Tensor:
-    """[Q] discounted clicks on what is shown [Q, K], out of a click on every place: no candidate set normalises it."""
-    discount = discounts(top.shape[1])
-    return answers.gather(1, top).float() @ discount / discount.sum()
-
-
-def discounts(places: int) -> Tensor:
-    return 1 / torch.arange(2, places + 2).float().log2()
+    def exchanges(self, fitted: Deployment, logs: SearchLogs, seed: int) -> dict[str, Pipeline]:
+        """The live pipeline with one stage put right at a time."""
+        before, after = fitted.before, fitted.after
+        mapped = self if self.contract in ("zscore", "rank") else replace(self, contract="quantile")
+        others = {
+            "mapped": (mapped, after.stored),
+            "retrained": (replace(self, ranker="retrained"), after.stored),
+            "reindexed": (replace(self, probes=None), after.bundle.items),
+        }
+        return {name: other.live(before, after.bundle, stored, logs, seed) for name, (other, stored) in others.items()}
 
 
 def _own(contract: str) -> Contract:

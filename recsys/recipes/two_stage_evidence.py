@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from recsys.diagnose.diagnosis import Evidence
 from recsys.diagnose.stages import IndexAudit, ScoreAudit, StageSwap
-from recsys.index.exact import exact_search
-from recsys.recipes.two_stage import Deployment, Pipeline, TwoStage, clicks_found, shown
+from recsys.recipes.pipeline import Deployment, Pipeline, clicks_found, exact, shown
 from recsys.worlds.latent import TRAIN, VALIDATION
 from recsys.worlds.latent_search import SearchLogs
 
-CONTRACTS = ("zscore", "rank")  # under which a score has no scale to drift
 
+def stage_evidence(
+    fitted: Deployment, exchanged: Mapping[str, Pipeline], logs: SearchLogs, retrained: bool
+) -> Evidence:
+    """The audits of what is live, and what validation queries were answered with under each exchange.
 
-def evidence(recipe: TwoStage, fitted: Deployment, logs: SearchLogs, seed: int) -> Evidence:
-    """The audits, and logged clicks of validation queries under each exchange."""
+    `retrained` says which candidates the live ranker was trained on: the new ones or the old ones.
+    """
     before, after = fitted.before, fitted.after
     train, check = logs.part == TRAIN, logs.part == VALIDATION
-    trained = after if recipe.ranker == "retrained" else before
-    fed = [pipe.features[train][..., 0].flatten() for pipe in (trained, after)]
-    return Evidence.of(_index(after, check), ScoreAudit(*fed), _swap(recipe, fitted, logs, seed))
-
-
-def _index(pipe: Pipeline, check: Tensor) -> IndexAudit:
-    stored, found = pipe.stored.numpy(), pipe.candidates.items[check]
-    exact = exact_search(stored, np.arange(len(stored)), pipe.bundle.queries[check].numpy(), found.shape[1])
-    return IndexAudit(pipe.stored, pipe.bundle.items, found, torch.from_numpy(exact.ids))
-
-
-def _swap(recipe: TwoStage, fitted: Deployment, logs: SearchLogs, seed: int) -> StageSwap:
-    before, after, check = fitted.before, fitted.after, logs.part == VALIDATION
+    fed = [pipe.features[train][..., 0].flatten() for pipe in (after if retrained else before, after)]
 
     def outcome(pipe: Pipeline) -> Tensor:
         top = shown(pipe.ranker.model, pipe.features[check], pipe.candidates.items[check])
         return clicks_found(top, logs.answers[check])
 
-    def exchanged(other: TwoStage, stored: Tensor) -> Tensor:
-        return outcome(other.live(before, after.bundle, stored, logs, seed))
+    swap = StageSwap(outcome(before), outcome(after), **{name: outcome(pipe) for name, pipe in exchanged.items()})
+    return Evidence.of(_index(after, check), ScoreAudit(*fed), swap)
 
-    if not recipe.deployed:
-        return StageSwap(outcome(before), outcome(after))
-    mapped = recipe if recipe.contract in CONTRACTS else replace(recipe, contract="quantile")
-    return StageSwap(
-        before=outcome(before),
-        now=outcome(after),
-        mapped=exchanged(mapped, after.stored),
-        retrained=exchanged(replace(recipe, ranker="retrained"), after.stored),
-        reindexed=exchanged(replace(recipe, probes=None), after.bundle.items),
+
+def _index(pipe: Pipeline, check: Tensor) -> IndexAudit:
+    listed = pipe.listed
+    return IndexAudit(
+        stored=pipe.stored[listed],
+        fresh=pipe.bundle.items[listed],
+        found=pipe.candidates.items[check],
+        exact=exact(pipe, check),
     )
