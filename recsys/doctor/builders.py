@@ -8,14 +8,19 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from recsys.data.catalogue import Catalogue
 from recsys.diagnose.diagnosis import Part
 from recsys.diagnose.embedding import EmbeddingHealth
 from recsys.diagnose.repetition import ClickedItems, ExactLists, ServedLists
+from recsys.diagnose.slates import LoggedSlates
+from recsys.diagnose.stages import IndexAudit
 from recsys.diagnose.tasks import GradientTrace, TaskCurves
 from recsys.doctor.files import RunFiles, series
+from recsys.doctor.impressions import logged_slates
 from recsys.funnel.funnel import Funnel
 from recsys.funnel.request import FunnelSpec
 from recsys.index.exact import exact_search
+from recsys.train.checkpoint import load_model
 
 FOUND, SHOWN, CLICKED = 100, 10, 20
 ITEMS = 4096  # item vectors whose shape is looked at, spread over the catalogue
@@ -52,6 +57,20 @@ def clicked_items(files: RunFiles) -> ClickedItems:
     taken, mask = files.users.positives.padded(-1)
     held = torch.where(mask, taken, -1)[:, :CLICKED].numpy()
     return ClickedItems(torch.from_numpy(np.where(held >= 0, _places(files)[held], -1)))
+
+
+def index_audit(files: RunFiles) -> IndexAudit:
+    """Stored vectors beside the same items encoded anew by the checkpoint, and the index's answers beside exact ones."""
+    model, info = load_model(files.release.checkpoint)
+    some = files.items[:: max(1, len(files.items) // ITEMS)]
+    dataset, item = files.parts.dataset, info.model.item
+    catalogue = Catalogue.load(files.release.dataset.path, dataset, item.id_buckets, item.num_hashes)
+    with torch.inference_mode():
+        fresh = model.vectors(model.items(catalogue.take(torch.from_numpy(some)))).float()
+    exact = exact_search(files.parts.vectors[files.items], files.items, files.query_vectors, FOUND).ids
+    found = files.parts.index.search(files.query_vectors, FOUND).ids
+    stored = torch.from_numpy(files.parts.vectors[some])
+    return IndexAudit(stored, fresh, torch.from_numpy(found), torch.from_numpy(exact))
 
 
 def gradient_trace(files: RunFiles) -> GradientTrace:
@@ -94,6 +113,8 @@ BUILDERS: Mapping[type[Part], Builder] = {
     ServedLists: served_lists,
     ExactLists: exact_lists,
     ClickedItems: clicked_items,
+    IndexAudit: index_audit,
+    LoggedSlates: logged_slates,
     GradientTrace: gradient_trace,
     TaskCurves: task_curves,
 }
