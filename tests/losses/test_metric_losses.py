@@ -69,6 +69,7 @@ def test_the_mean_of_active_losses_leaves_zeros_out() -> None:
 def test_multi_similarity_is_its_formula() -> None:
     vectors, labels = batch()
     found = MultiSimilarity()(vectors, labels)
+    values = found.tolist()
     s = (vectors @ vectors.T).tolist()
     for a in range(len(labels)):
         same = [s[a][j] for j in range(len(labels)) if labels[j] == labels[a] and j != a]
@@ -77,7 +78,7 @@ def test_multi_similarity_is_its_formula() -> None:
         near = [x for x in other if x + 0.1 > min(same, default=math.inf)]
         wanted = math.log(1 + sum(math.exp(-2 * (x - 0.5)) for x in far)) / 2
         wanted += math.log(1 + sum(math.exp(40 * (x - 0.5)) for x in near)) / 40
-        assert float(found[a]) == pytest.approx(wanted, rel=1e-9)
+        assert values[a] == pytest.approx(wanted, rel=1e-9)
     found.sum().backward()
     assert vectors.grad is not None
     assert vectors.grad.isfinite().all()
