@@ -158,8 +158,16 @@ def main(settings: ProblemSettings) -> None:
 
 
 def arguments(words: Sequence[str]) -> list[str]:
-    """Hydra's form: world.x is an open group, --sweep a switch."""
-    return ["sweep=true" if word == "--sweep" else f"+{word}" if word.startswith("world.") else word for word in words]
+    """Hydra's form: world.x is an open group, --sweep a switch, and scale, a group of other jobs, is called tier."""
+    return [_hydra(word) for word in words]
+
+
+def _hydra(word: str) -> str:
+    if word == "--sweep":
+        return "sweep=true"
+    if word.startswith("scale="):
+        return f"tier={word.removeprefix('scale=')}"
+    return f"+{word}" if word.startswith("world.") else word
 
 
 if __name__ == "__main__":

@@ -105,4 +105,5 @@ def test_two_steps_an_arm_make_no_verdict(toy: Toy, tmp_path: Path, capsys: pyte
 
 
 def test_switches_and_the_sweep_need_no_plus_sign() -> None:
-    assert job.arguments(["id=p17", "world.noise=3", "--sweep"]) == ["id=p17", "+world.noise=3", "sweep=true"]
+    told = job.arguments(["id=p17", "world.noise=3", "--sweep", "scale=smoke"])
+    assert told == ["id=p17", "+world.noise=3", "sweep=true", "tier=smoke"]
