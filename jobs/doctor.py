@@ -59,6 +59,7 @@ def consultants() -> dict[str, Consultant]:
     return {
         id: Consultant(entry.problem.detector, f"docs/problems/{id}.md", entry.problem.title)
         for id, entry in catalogue().items()
+        if entry.measured  # a detector that nothing is known of yet isn't asked
     }
 
 

@@ -62,6 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
     told = parser.parse_args(words)
     old, results = [], {}
     for id, entry in catalogue().items():
+        if not entry.measured:
+            continue
         held = found(entry)
         results[id] = (entry.page_path.relative_to(ROOT).as_posix(), held)
         text, plot = text_of(entry, held), entry.page_path.with_suffix(".svg")
