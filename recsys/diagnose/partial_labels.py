@@ -1,0 +1,134 @@
+"""Why deep topics are predicted badly where most labels stop half-way down a tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from recsys.diagnose.diagnosis import HEALTHY, Diagnosis, Evidence, Part, Row
+from recsys.evaluate.classification import auc
+from recsys.value import value
+
+
+@dataclass(frozen=True)
+class TreePredictions(Part):
+    """Predicted chances of the topics of each level for held-out rows, and the topics that were named for them."""
+
+    chances: tuple[Tensor, ...]  # a level each, [N, width]
+    parents: tuple[Tensor, ...]  # a level each, [width] place of what a topic lies in, in the level above
+    places: Tensor  # [N, depth] topics as they are served
+    level: Tensor  # [N] level of the topic named, 0 the broadest
+
+
+@dataclass(frozen=True)
+class TreeRefits(Part):
+    """What the same recipe gets right, trained again with one thing changed; share of each row's named levels."""
+
+    own: Tensor  # [N] of held-out rows, as it is
+    deepest_only: Tensor  # [N] without the rows whose label stops before the last level
+    wider: Tensor  # [N] with several times the width
+    coarse_share: float  # of the training rows, those whose label stops before the last level
+
+
+@dataclass(frozen=True)
+class DepthProbe(Part):
+    """How well a post's words tell how deep its label goes, by a probe that never saw the post."""
+
+    deep: Tensor  # [N] bool: the label goes deeper than the median label
+    predicted: Tensor  # [N] the probe's score for that
+
+
+@value
+class PartialLabelAudit:
+    """Reads masses, paths, refits and a probe; the first cause found, in the order of `causes`, explains the later ones.
+
+    deep_suppression: the mean mass on the last level, where 1 would be right. Unknown taken for negative makes it the
+    share of labels that go that deep; the bound lies half-way between.
+    coarse_unused: the refit without the coarse rows loses less than `gain` of accuracy, though coarse rows are more
+    than `coarse` of all.
+    capacity: the wider refit gains more than `gain`, outside the noise of rows (paired t, one-sided at `level`).
+    depth_selection: the probe's area under the curve is above `auc`, and above what chance gives at `level` (Mann
+    and Whitney, 1947).
+    independent_levels: topics served lie on no one path in more than `off_path` of the rows; a path decoder has 0.
+    `gain`, `auc` and `off_path` are midpoints between faults and their rivals on seeds 0 to 9.
+    """
+
+    gain: float = 0.02
+    coarse: float = 0.1
+    auc: float = 0.55
+    off_path: float = 0.02
+    level: float = 0.01
+
+    @property
+    def needs(self) -> tuple[type[Part], ...]:
+        return TreePredictions, TreeRefits, DepthProbe
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        return "deep_suppression", "coarse_unused", "capacity", "depth_selection", "independent_levels"
+
+    def __call__(self, evidence: Evidence) -> Diagnosis:
+        rows = (
+            self._mass(evidence.get(TreePredictions)),
+            self._unused(evidence.get(TreeRefits)),
+            self._capacity(evidence.get(TreeRefits)),
+            self._selection(evidence.get(DepthProbe)),
+            self._off_path(evidence.get(TreePredictions)),
+        )
+        scores = {}
+        for cause, row in zip(self.causes, rows, strict=True):
+            assert row.threshold is not None
+            excess = row.value - row.threshold
+            scores[cause] = max(0.0, -excess if row.tells.startswith("below") else excess)
+        cause = next((name for name in self.causes if scores[name] > 0), HEALTHY)
+        rejected = {
+            name: f"{row.signal} is {row.value:.3g}, the bound {row.threshold:.3g}"
+            for name, row in zip(self.causes, rows, strict=True)
+            if scores[name] == 0
+        }
+        return Diagnosis(cause, scores, rows, None, rejected)
+
+    def _mass(self, held: TreePredictions) -> Row:
+        deepest = len(held.chances) - 1
+        share = float((held.level == deepest).float().mean())
+        mass = float(held.chances[-1].sum(1).mean())
+        tells = "below: deep topics that weren't named were taken for false"
+        return Row("mean mass on the last level", mass, (1 + share) / 2 if share < 1 else -1.0, tells)
+
+    def _unused(self, held: TreeRefits) -> Row:
+        lost = float((held.own - held.deepest_only).mean())
+        bound = self.gain if held.coarse_share > self.coarse else -1.0
+        return Row("accuracy lost without the coarse rows", lost, bound, "below: the coarse rows teach nothing")
+
+    def _capacity(self, held: TreeRefits) -> Row:
+        gain = held.wider - held.own
+        error = float(gain.std() / len(gain) ** 0.5)
+        noise = error * float(stats.norm.ppf(1 - self.level))
+        tells = "above: the model is too small"
+        return Row("accuracy gained by a wider model", float(gain.mean()), max(self.gain, noise), tells)
+
+    def _selection(self, held: DepthProbe) -> Row:
+        area, error = _area(held)
+        bound = max(self.auc, 0.5 + error * float(stats.norm.ppf(1 - self.level)))
+        tells = "above: how deep a label goes depends on the post"
+        return Row("area under the curve of a label's depth by words", area, bound, tells)
+
+    def _off_path(self, held: TreePredictions) -> Row:
+        off = torch.zeros(len(held.places), dtype=torch.bool)
+        for level, parents in enumerate(held.parents[1:], 1):
+            off |= parents[held.places[:, level]] != held.places[:, level - 1]
+        tells = "above: levels are predicted apart"
+        return Row("share of rows served off every path", float(off.float().mean()), self.off_path, tells)
+
+
+def _area(held: DepthProbe) -> tuple[float, float]:
+    """Area under the curve and its standard error were there no relation; a half without both kinds of rows."""
+    deep = int(held.deep.sum())
+    shallow = len(held.deep) - deep
+    if not deep or not shallow:
+        return 0.5, 0.0
+    error = ((deep + shallow + 1) / (12 * deep * shallow)) ** 0.5  # of Mann and Whitney's statistic
+    return auc(held.deep.double().numpy(), held.predicted.double().numpy()), error
