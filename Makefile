@@ -74,6 +74,14 @@ GPU_PY ?= $(if $(wildcard $(PY)),$(PY),python3)
 gpu: ## the kernels' tests on a GPU, then time and memory against peers and physical limits
 	$(GPU_PY) -m bench.kernels_gpu
 
+ID ?= all
+SEEDS ?= 100-104
+problem: setup ## run a problem of the catalogue: make problem ID=p17 SEEDS=200-204
+	$(PY) -m jobs.problem id=$(ID) seeds=$(SEEDS)
+
+pages: setup ## write docs/problems and the README's table from modules and records
+	$(PY) -m jobs.pages
+
 wandb-sync: setup ## upload offline runs to Weights & Biases
 	$(PY) -m recsys.tracking.sync outputs
 
@@ -87,4 +95,4 @@ lock: ## resolve the declared dependencies anew and write the two lock files
 clean: ## remove outputs and caches, not .venv nor .data
 	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check format bench kernels bench-kernels gpu wandb-sync lock clean
+.PHONY: help setup dev demo test check format bench kernels bench-kernels gpu problem pages wandb-sync lock clean

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
 from hydra.errors import InstantiationException
@@ -58,11 +58,11 @@ def settings_of(config: DictConfig) -> Settings:
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     parts = {
-        name: _instantiate(plain[name], name) for name in ("model", "train", "cluster", "index", "serve", "tracking")
+        name: instantiated(plain[name], name) for name in ("model", "train", "cluster", "index", "serve", "tracking")
     }
     run_dir = plain["run_dir"] if "://" in plain["run_dir"] else str(Path(plain["run_dir"]).resolve())
     return Settings(
-        data=_instantiate(plain["data"]["spec"], "data.spec"),
+        data=instantiated(plain["data"]["spec"], "data.spec"),
         run_dir=run_dir,
         fresh=plain["fresh"],
         demo=plain["demo"],
@@ -74,28 +74,33 @@ def settings_of(config: DictConfig) -> Settings:
     )
 
 
+S = TypeVar("S")
+
+
 def job(main: Callable[[Settings], None]) -> Callable[[], None]:
+    """Make a command-line entry point of the recommender's jobs."""
+    return entry_point("config", settings_of, main)
+
+
+def entry_point(root: str, settings: Callable[[DictConfig], S], main: Callable[[S], None]) -> Callable[[], None]:
     """Make a command-line entry point: Hydra's overrides in, a user's mistakes as one line and exit status 2."""
 
-    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name="config")
+    @hydra.main(version_base="1.3", config_path=CONFIGS, config_name=root)
     def entry(config: DictConfig) -> None:
-        if "--debug" not in sys.argv and os.environ.get("RECSYS_TRACEBACK") != "1":
-            _run_politely(main, config)
-        else:
-            main(settings_of(config))
+        if "--debug" in sys.argv or os.environ.get("RECSYS_TRACEBACK") == "1":
+            main(settings(config))
+            return
+        try:
+            main(settings(config))
+        except MISTAKES as error:
+            print(f"error: {error}\n(RECSYS_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
+            sys.exit(2)
 
     return entry
 
 
-def _run_politely(main: Callable[[Settings], None], config: DictConfig) -> None:
-    try:
-        main(settings_of(config))
-    except MISTAKES as error:
-        print(f"error: {error}\n(RECSYS_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
-        sys.exit(2)
-
-
-def _instantiate(config: Any, name: str) -> Any:
+def instantiated(config: Any, name: str) -> Any:
+    """The value that a composed group stands for; raises ValueError naming the group and the key."""
     try:
         return hydra.utils.instantiate(config, _convert_="all")
     except InstantiationException as error:

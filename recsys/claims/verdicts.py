@@ -37,9 +37,13 @@ class Findings:
 
 
 def findings(
-    problem: Problem, records: Sequence[Record], seeds: Sequence[int] | None = None, override: Setting | None = None
+    problem: Problem,
+    records: Sequence[Record],
+    seeds: Sequence[int] | None = None,
+    override: Setting | None = None,
+    scale: str = "claim",
 ) -> Findings:
-    """Judge from records at scale "claim" whose fingerprint is still the cell's own; seeds None: all verdict seeds.
+    """Judge from the records of a scale whose fingerprint is still the cell's own; seeds None: all verdict seeds.
 
     Raises ValueError where a claim's cell has no record.
     """
@@ -52,12 +56,12 @@ def findings(
             record
             for record in records
             if (record.kind, record.arm, record.setting, record.fingerprint) in keys
-            and record.scale == "claim"
+            and record.scale == scale
             and (record.seed in wanted)
         ]
 
-    measured = of(cells(problem, (), "claim", knobs, more))
-    matrix = Matrix.of(of(cases(problem, (), "claim", knobs, more)))
+    measured = of(cells(problem, (), scale, knobs, more))
+    matrix = Matrix.of(of(cases(problem, (), scale, knobs, more)))
     held = table(measured)
     doctor = {(DOCTOR, ON): dict(matrix.by_seed)} if matrix.by_seed else {}
     seconds: dict[str, list[float]] = {}
@@ -68,7 +72,7 @@ def findings(
         cells=held,
         verdicts=tuple(judge(list(problem.claims()), {**held, **doctor})),
         matrix=matrix,
-        sweep=table(of(sweep(problem, (), "claim", knobs, more))),
-        real=table(of(real(problem, (), "claim", knobs, more))),
+        sweep=table(of(sweep(problem, (), scale, knobs, more))),
+        real=table(of(real(problem, (), scale, knobs, more))),
         seconds={arm: sum(spent) / len(spent) for arm, spent in seconds.items()},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from recsys.value import require
 
@@ -87,15 +87,8 @@ class Diagnosis:
 class Detector(Protocol):
     """A frozen value: thresholds are its fields, each with a derivation in the docstring."""
 
-    @property
-    def needs(self) -> tuple[type[Part], ...]:
-        """Kinds of evidence without which it can't say anything."""
-        ...
-
-    @property
-    def causes(self) -> tuple[str, ...]:
-        """Every cause that it can name, "healthy" aside."""
-        ...
+    needs: ClassVar[tuple[type[Part], ...]]  # kinds of evidence without which it can't say anything
+    causes: ClassVar[tuple[str, ...]]  # every cause that it can name, "healthy" aside
 
     def __call__(self, evidence: Evidence) -> Diagnosis: ...
 

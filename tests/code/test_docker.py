@@ -110,7 +110,7 @@ def test_every_package_and_the_configs_are_copied_and_let_through() -> None:
 def test_pins_match_the_lock_and_the_project() -> None:
     text = (DOCKER / "Dockerfile").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (torch,) = [requirement for requirement in project["dependencies"] if requirement.startswith("torch")]
+    (torch,) = [requirement for requirement in project["dependencies"] if requirement.startswith("torch=")]
     (makefile,) = re.findall(r"^TORCH := (\S+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert torch == makefile
     assert re.findall(r"torch==\S+", text) == [torch]

@@ -12,11 +12,12 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from jobs.problem import arguments
 from recsys import schema
 from recsys.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), ROOT / "NOTICE", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "NOTICE", *(ROOT / "docs").rglob("*.md"), ROOT / "problems" / "README.md"])
 TOPS = {"recsys", "serve", "jobs", "configs", "kernels", "problems", "tests", "docs", "docker", "bench", ".ci"}
 NAMES = re.compile(r"^[\w.-]+\.(md|toml|lock)$|^(LICENSE|NOTICE|Makefile|\.rayignore|\.gitignore)$")
 GROUPS = ("data", "model", "train", "cluster", "index", "serve", "tracking", "scale", "debug")
@@ -87,9 +88,10 @@ def test_there_are_commands_to_check() -> None:
 def test_commands_name_real_modules_and_settings(page: str, module: str, words: list[str]) -> None:
     assert find_spec(module) is not None
     if module.startswith("jobs."):
-        overrides = [word for word in words if ("=" in word or word.startswith("~")) and not word.startswith("-")]
+        overrides = [word for word in arguments(words) if ("=" in word or word[0] == "~") and word[0] != "-"]
+        root = module.removeprefix("jobs.")
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            compose("config", overrides)
+            compose(root if (ROOT / "configs" / f"{root}.yaml").exists() else "config", overrides)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
