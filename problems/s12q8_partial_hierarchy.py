@@ -177,6 +177,7 @@ PROBLEM = Problem(
         "balanced_depth": partial(recipe, "path_sum", knobs={"balanced": True}),
         "self_training": partial(recipe, "path_sum", knobs={"self_training": True}),
         "stopping_modelled": partial(recipe, "stops"),
+        "audited": partial(recipe, "path_sum", audited=0.5),
         "small": partial(recipe, "path_sum", dim=4),
         "ceiling": partial(recipe, "path_sum", steps=1, knobs={"ceiling": True}),
     },
@@ -196,12 +197,12 @@ PROBLEM = Problem(
         Moves(metric="accuracy[level 4]", arm="marginal_path_sum", versus="masked_sigmoids", by=0.01),
         Moves(metric="accuracy[level 4]", arm="marginal_path_sum", versus="marginal_flat", by=0.005),
         Moves(metric="hF", arm="masked_sigmoids", versus="unknown_is_false", by=0.03),
-        Moves(metric="backoff_level", arm="marginal_path_sum", versus="unknown_is_false", by=0.5),
-        Moves(metric="accuracy[level 4]", arm="stopping_modelled", versus="marginal_path_sum", by=0.02, at="selected"),
+        Moves(metric="hF[backoff]", arm="marginal_path_sum", versus="unknown_is_false", by=0.15),
+        Moves(metric="accuracy[level 4]", arm="audited", versus="marginal_path_sum", by=0.05, at="selected"),
     ),
     guard=(
         Keeps(metric="accuracy[level 1]", arm="marginal_path_sum", versus="all_labelled", within=0.01, side="below"),
-        Keeps(metric="backoff_right", arm="marginal_path_sum", versus="all_labelled", within=0.05, side="below"),
+        Keeps(metric="accuracy[level 2]", arm="marginal_path_sum", versus="all_labelled", within=0.02, side="below"),
     ),
     control=(
         Keeps(metric="hF", arm="marginal_path_sum", versus="leaf_rows_only", within=0.005, at="off"),
@@ -226,7 +227,9 @@ PROBLEM = Problem(
         ),
         Case(cause="independent_levels", arm="level_softmax", world={}),
         Case(cause="independent_levels", arm="masked_sigmoids", world={"leaf_share": 0.05}, fresh=True),
-        Case(cause="deep_suppression|independent_levels", arm="unknown_is_false", world={}),
+        Case(
+            cause="deep_suppression|independent_levels", arm="unknown_is_false", world={"leaf_share": 0.2}, fresh=True
+        ),
         Case(cause="depth_selection|independent_levels", arm="level_softmax", world={"selection": 0.9}, fresh=True),
         Case(cause=HEALTHY, arm="marginal_path_sum", world={}),
         Case(cause=HEALTHY, arm="marginal_path_sum", world={"contamination": 0.4}, fresh=True),

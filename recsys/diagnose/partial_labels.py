@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from scipy import stats
@@ -45,8 +46,8 @@ class DepthProbe(Part):
 class PartialLabelAudit:
     """Reads masses, paths, refits and a probe; the first cause found, in the order of `causes`, explains the later ones.
 
-    deep_suppression: the mean mass on the last level, where 1 would be right. Unknown taken for negative makes it the
-    share of labels that go that deep; the bound lies half-way between.
+    deep_suppression: the mean mass on the first level that fewer than `reached` of the labels reach, where 1 would be
+    right. Unknown taken for false makes it the share of labels that do; the bound lies half-way between.
     coarse_unused: the refit without the coarse rows loses less than `gain` of accuracy, though coarse rows are more
     than `coarse` of all.
     capacity: the wider refit gains more than `gain`, outside the noise of rows (paired t, one-sided at `level`).
@@ -56,19 +57,21 @@ class PartialLabelAudit:
     `gain`, `auc` and `off_path` are midpoints between faults and their rivals on seeds 0 to 9.
     """
 
+    reached: float = 0.8
     gain: float = 0.02
     coarse: float = 0.1
     auc: float = 0.55
     off_path: float = 0.02
     level: float = 0.01
 
-    @property
-    def needs(self) -> tuple[type[Part], ...]:
-        return TreePredictions, TreeRefits, DepthProbe
-
-    @property
-    def causes(self) -> tuple[str, ...]:
-        return "deep_suppression", "coarse_unused", "capacity", "depth_selection", "independent_levels"
+    needs: ClassVar[tuple[type[Part], ...]] = (TreePredictions, TreeRefits, DepthProbe)
+    causes: ClassVar[tuple[str, ...]] = (
+        "deep_suppression",
+        "coarse_unused",
+        "capacity",
+        "depth_selection",
+        "independent_levels",
+    )
 
     def __call__(self, evidence: Evidence) -> Diagnosis:
         rows = (
@@ -92,11 +95,14 @@ class PartialLabelAudit:
         return Diagnosis(cause, scores, rows, None, rejected)
 
     def _mass(self, held: TreePredictions) -> Row:
-        deepest = len(held.chances) - 1
-        share = float((held.level == deepest).float().mean())
-        mass = float(held.chances[-1].sum(1).mean())
-        tells = "below: deep topics that weren't named were taken for false"
-        return Row("mean mass on the last level", mass, (1 + share) / 2 if share < 1 else -1.0, tells)
+        """At the first level that many labels don't reach: deeper ones are learnt from less, and are less sure."""
+        shares = [float((held.level >= depth).float().mean()) for depth in range(len(held.chances))]
+        depth = next((i for i, share in enumerate(shares) if share < self.reached), None)
+        tells = "below: topics inside the one named were taken for false"
+        if depth is None:
+            return Row("mean mass on a level that labels don't reach", 1.0, 0.0, tells)
+        mass = float(held.chances[depth].sum(1).mean())
+        return Row(f"mean mass on level {depth + 1}", mass, (1 + shares[depth]) / 2, tells)
 
     def _unused(self, held: TreeRefits) -> Row:
         lost = float((held.own - held.deepest_only).mean())

@@ -19,10 +19,12 @@ from recsys.losses.levels import ancestors
 from recsys.random import stream_seed
 from recsys.recipe import Metrics
 from recsys.samplers.balanced import Balanced
+from recsys.taxonomy import Taxonomy
 from recsys.train.fit import Fit, Fitted, Lesson
 from recsys.value import value
-from recsys.worlds.taxonomy import TopicLogs, TopicPosts
+from recsys.worlds.taxonomy import TopicLogs
 from recsys.worlds.truth_taxonomy import TopicTruth
+from recsys.worlds.world import World
 
 
 class Head(Protocol):
@@ -39,6 +41,16 @@ class PartialLoss(Protocol):
     def levels(self, output: Tensor) -> tuple[Tensor, ...]: ...
 
 
+class TopicWorld(World, Protocol):
+    """A world of posts with topics of a tree."""
+
+    @property
+    def taxonomy(self) -> Taxonomy: ...
+
+    @property
+    def num_words(self) -> int: ...
+
+
 @value
 class PartialLabels:
     """How each level is predicted, learnt and served.
@@ -48,7 +60,7 @@ class PartialLabels:
     are imputed inside the topic named and learnt from as soft labels (one step of EM), for leaves' logits only.
     """
 
-    world: TopicPosts
+    world: TopicWorld
     head: Head
     loss: PartialLoss
     rows: Literal["all", "deepest"] = "all"
@@ -96,8 +108,10 @@ class PartialLabels:
         error = [
             reliability(r.numpy(), c.clamp(0, 1).numpy()).expected_error for r, c in zip(right.T, chance.T, strict=True)
         ]
+        kept = torch.arange(tree.depth) <= stop
         return {
             "hF": float(right.mean()),
+            "hF[backoff]": float((2 * (right * kept).sum(1) / (kept.sum(1) + tree.depth)).mean()),
             **{f"accuracy[level {i + 1}]": float(held) for i, held in enumerate(right.mean(0))},
             **{f"calibration_error[level {i + 1}]": held for i, held in enumerate(error)},
             "mass[leaves]": float(chances[-1].sum(1).mean()),

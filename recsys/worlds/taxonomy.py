@@ -32,8 +32,9 @@ class TopicPosts:
 
     `signal[l]` is the share of words of level l, `contamination` the chance that a topic's word is a sibling's instead.
     `depths[l]` is the share of posts whose label stops at level l. With `selection` 0 that has nothing to do with the
-    post; towards 1 annotators go deep where they know the field ("field": some next-to-last topics are familiar and
-    others not) or where the post is clear ("clarity": by the chance that a perfect reader gives the true leaf).
+    post; towards 1 annotators go deep where they know the topic ("topic": some leaves are familiar and others not) or
+    where the post is clear ("clarity": by the chance that a perfect reader gives the true leaf). A share `audited` of
+    the posts is labelled by lot all the same.
     """
 
     branching: tuple[int, ...] = (5, 4, 4, 4)
@@ -47,7 +48,8 @@ class TopicPosts:
     contamination: float = 0.25
     depths: tuple[float, ...] = (0.5, 0.25, 0.15, 0.10)
     selection: float = 0.0
-    selected_by: Literal["field", "clarity"] = "field"
+    selected_by: Literal["topic", "clarity"] = "topic"
+    audited: float = 0.0
 
     def __post_init__(self) -> None:
         depth = len(self.branching)
@@ -55,7 +57,8 @@ class TopicPosts:
         require(len(self.depths) == depth, f"depths needs {depth} shares, one a level, got {self.depths}")
         require(abs(sum(self.depths) - 1) < 1e-6, f"depths must sum to 1, got {self.depths}")
         require(sum(self.signal) <= 1, f"signal must sum to at most 1, got {self.signal}")
-        require(0 <= self.selection <= 1, f"selection must lie in [0, 1], got {self.selection}")
+        for name in ("selection", "audited", "held_out", "contamination"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}")
         require(min(self.branching) > 1, f"every topic needs a sibling, got branching {self.branching}")
 
     @property
@@ -103,18 +106,18 @@ class TopicPosts:
 
     def _levels(self, leaf: Tensor, words: Tensor, seed: int) -> Tensor:
         """[N] levels at which annotators stop, in the shares of `depths`, deeper for those of whom they are surer."""
-        noise = torch.randn(len(leaf), generator=torch_rng(seed, "annotator"))
+        lot = torch.randn(len(leaf), generator=torch_rng(seed, "annotator"))
         if self.selection > 0:
-            sure = self._sure(leaf, words, seed)
-            noise = self.selection * sure + (1 - self.selection**2) ** 0.5 * noise
-        rank = noise.argsort().argsort().double() / len(leaf)
+            chosen = torch.rand(len(leaf), generator=torch_rng(seed, "audited")) >= self.audited
+            sure = self.selection * self._sure(leaf, words, seed) + (1 - self.selection**2) ** 0.5 * lot
+            lot = torch.where(chosen, sure, lot)
+        rank = lot.argsort().argsort().double() / len(leaf)
         return torch.searchsorted(torch.tensor(self.depths).double().cumsum(0)[:-1].contiguous(), rank, right=True)
 
     def _sure(self, leaf: Tensor, words: Tensor, seed: int) -> Tensor:
-        """[N] how well an annotator knows the field, or how clear the post is; mean 0 and deviation 1."""
-        if self.selected_by == "field":
-            known = torch.randn(self.taxonomy.num_leaves, generator=torch_rng(seed, "field"))
-            return known[leaf]
+        """[N] how well an annotator knows the topic, or how clear the post is; mean 0 and deviation 1."""
+        if self.selected_by == "topic":
+            return torch.randn(self.taxonomy.num_leaves, generator=torch_rng(seed, "familiar"))[leaf]
         clear = self.posterior(words)[torch.arange(len(leaf)), leaf].log()
         return (clear - clear.mean()) / clear.std()
 
