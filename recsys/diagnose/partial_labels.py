@@ -26,11 +26,14 @@ class TreePredictions(Part):
 
 @dataclass(frozen=True)
 class TreeRefits(Part):
-    """What the same recipe gets right, trained again with one thing changed; share of each row's named levels."""
+    """Which named levels of held-out rows the same recipe gets right, 1 or 0, trained again with one thing changed.
 
-    own: Tensor  # [N] of held-out rows, as it is
-    deepest_only: Tensor  # [N] without the rows whose label stops before the last level
-    wider: Tensor  # [N] with several times the width
+    NaN below the topic named.
+    """
+
+    own: Tensor  # [N, depth] as it is
+    deepest_only: Tensor  # [N, depth] without the rows whose label stops before the last level
+    wider: Tensor  # [N, depth] with a model some dozens of units wider
     coarse_share: float  # of the training rows, those whose label stops before the last level
 
 
@@ -50,7 +53,8 @@ class PartialLabelAudit:
     right. Unknown taken for false makes it the share of labels that do; the bound lies half-way between.
     coarse_unused: the refit without the coarse rows loses less than `gain` of accuracy, though coarse rows are more
     than `coarse` of all.
-    capacity: the wider refit gains more than `gain`, outside the noise of rows (paired t, one-sided at `level`).
+    capacity: the wider refit gains more than `gain`, outside the noise of rows (one-sided at `level`). Accuracies are
+    means over the levels, of the held-out labels that name a level.
     depth_selection: the probe's area under the curve is above `auc`, and above what chance gives at `level` (Mann
     and Whitney, 1947).
     independent_levels: topics served lie on no one path in more than `off_path` of the rows; a path decoder has 0.
@@ -105,16 +109,14 @@ class PartialLabelAudit:
         return Row(f"mean mass on level {depth + 1}", mass, (1 + shares[depth]) / 2, tells)
 
     def _unused(self, held: TreeRefits) -> Row:
-        lost = float((held.own - held.deepest_only).mean())
+        lost, _ = _gain(held.own, held.deepest_only)
         bound = self.gain if held.coarse_share > self.coarse else -1.0
         return Row("accuracy lost without the coarse rows", lost, bound, "below: the coarse rows teach nothing")
 
     def _capacity(self, held: TreeRefits) -> Row:
-        gain = held.wider - held.own
-        error = float(gain.std() / len(gain) ** 0.5)
-        noise = error * float(stats.norm.ppf(1 - self.level))
-        tells = "above: the model is too small"
-        return Row("accuracy gained by a wider model", float(gain.mean()), max(self.gain, noise), tells)
+        gain, error = _gain(held.wider, held.own)
+        bound = max(self.gain, error * float(stats.norm.ppf(1 - self.level)))
+        return Row("accuracy gained by a wider model", gain, bound, "above: the model is too small")
 
     def _selection(self, held: DepthProbe) -> Row:
         area, error = _area(held)
@@ -128,6 +130,15 @@ class PartialLabelAudit:
             off |= parents[held.places[:, level]] != held.places[:, level - 1]
         tells = "above: levels are predicted apart"
         return Row("share of rows served off every path", float(off.float().mean()), self.off_path, tells)
+
+
+def _gain(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
+    """Mean over the levels of the difference in accuracy, and its standard error over rows."""
+    gap = (ours - theirs).double()
+    rows = (~gap.isnan()).sum(0).clamp(min=1)  # [depth]
+    mean = gap.nansum(0) / rows
+    spread = ((gap - mean) / rows).nan_to_num().sum(1)  # a row counts at every level that its label names
+    return float(mean.mean()), float(spread.square().sum().sqrt()) / len(mean)
 
 
 def _area(held: DepthProbe) -> tuple[float, float]:

@@ -26,6 +26,8 @@ from recsys.worlds.taxonomy import TopicLogs
 from recsys.worlds.truth_taxonomy import TopicTruth
 from recsys.worlds.world import World
 
+WIDER = 24  # units that a refit has more
+
 
 class Head(Protocol):
     """Builds what turns a vector into logits, of leaves or of all topics."""
@@ -132,9 +134,9 @@ class PartialLabels:
         deep = level.double() >= level.double().mean()
         with torch.enable_grad():
             deepest = replace(self, rows="deepest", balanced=False, self_training=False)
-            wider = replace(self, encoder=replace(self.encoder, dim=2 * self.encoder.dim))
-            refits = [_share(made._right(made.fit(logs, seed).model, logs)) for made in (deepest, wider)]
-        own = _share(self._right(fitted.model, logs))
+            wider = replace(self, encoder=replace(self.encoder, dim=self.encoder.dim + WIDER))
+            refits = [made._right(made.fit(logs, seed).model, logs) for made in (deepest, wider)]
+        own = self._right(fitted.model, logs)
         return Evidence.of(
             TreePredictions(chances, parents, self._served(chances), level[held]),
             TreeRefits(own, refits[0], refits[1], float((level < level.max()).float().mean())),
@@ -182,8 +184,3 @@ class PartialLabels:
 def _taken(levels: Sequence[Tensor], places: Tensor) -> Tensor:
     """[N, depth] chances of the topics at places [N, depth]."""
     return torch.stack([held.gather(1, places[:, i : i + 1])[:, 0] for i, held in enumerate(levels)], 1)
-
-
-def _share(right: Tensor) -> Tensor:
-    """[n] share of the named levels that are right."""
-    return right.nanmean(1)
