@@ -178,7 +178,7 @@ PROBLEM = Problem(
         "self_training": partial(recipe, "path_sum", knobs={"self_training": True}),
         "stopping_modelled": partial(recipe, "stops"),
         "audited": partial(recipe, "path_sum", audited=0.5),
-        "small": partial(recipe, "path_sum", dim=4),
+        "small": partial(recipe, "path_sum", dim=3),
         "ceiling": partial(recipe, "path_sum", steps=1, knobs={"ceiling": True}),
     },
     world={"on": {}, "off": {"leaf_share": 1.0}, "selected": {"selection": 0.9}},
