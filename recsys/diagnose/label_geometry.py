@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.cluster.hierarchy import cophenet, linkage
-from scipy.spatial.distance import pdist
 
 from recsys.diagnose.diagnosis import HEALTHY, Diagnosis, Evidence, Part, Row
-from recsys.value import value
+from recsys.random import rng
+from recsys.value import require, value
+
+FEWEST = 3  # rows of a class in each half
+DRAWS = 20  # of the null
+ENOUGH = 0.02  # share of rows of which the probe must be sure
 
 
 @dataclass(frozen=True)
 class LabelledFeatures(Part):
-    """Rows with features and a label, as they are trained on."""
+    """Rows with features and a label, as they are trained on, in no order that means something."""
 
     x: np.ndarray  # [N, d]
     label: np.ndarray  # [N] 0..C-1
@@ -31,115 +34,150 @@ class ProbeMistakes(Part):
 
 @value
 class LabelGeometry:
-    """Looks at label noise, frequencies and features first; what is left of the mistakes is the categories' geometry.
+    """Looks at labels and frequencies first; then at what is left: a scale, categories without a difference, a tree.
 
-    label_noise: a generative probe (Gaussians around robust class centres) is sure of one category, the label names
-    another: more than `contradicted` of the sure rows, of which sureness allows 1 - `sure`.
+    healthy: held-out mistakes are below `mistakes`.
+    label_noise: Gaussians around the classes' medians give one category a chance of at least `sure`, and the label
+    names another, in more than `contradicted` of those rows; sureness by itself allows 1 - sure. A softmax wouldn't
+    show it: it learns the noise along with the rest. Features without outliers are assumed.
     imbalance: mistakes go to categories at least twice as frequent more often than to those half as frequent, by
-    `toward_frequent` of all mistakes; where frequency says nothing the two are equal.
-    missing_features: half the categories lie nearer than `apart` deviations to some other one, so that no classifier
-    tells them apart; distances are cross-fitted, hence unbiased by the number of rows.
-    ordinal: one direction alone (Fisher, 1936) keeps `one_direction` of the accuracy that all of them reach.
-    hierarchical: distances between centres are those of a tree, by their cophenetic correlation (Sokal and Rohlf,
-    1962) above `treelike`. nominal: neither. healthy: held-out mistakes are below `mistakes`.
-    Thresholds are midpoints between the faults and their rivals on seeds 0 to 9.
+    `toward_frequent` of all mistakes; where frequency plays no part the two are equal.
+    ordinal: the nearest centre along one direction alone is right `one_direction` times as often as in all of them.
+    missing_features: half of the categories lie nearer than `apart` deviations to another: nobody can tell them apart.
+    hierarchical: nearest categories are nearer, by the factor `nested`, than among as many centres drawn from a
+    Gaussian of the same covariance. nominal: mistakes, and nothing of all that.
+
+    Centres are found on one half of the rows and used on the other, so that few rows don't pass for structure.
+    Thresholds without a derivation are midpoints between faults and their rivals on seeds 0 to 9.
     """
 
     mistakes: float = 0.05
     sure: float = 0.99
-    contradicted: float = 0.08
+    contradicted: float = 0.06
     toward_frequent: float = 0.2
-    apart: float = 0.7
-    one_direction: float = 0.8
-    treelike: float = 0.7
+    one_direction: float = 0.7
+    apart: float = 0.8
+    nested: float = 0.8
     needs: ClassVar[tuple[type[Part], ...]] = (LabelledFeatures, ProbeMistakes)
     causes: ClassVar[tuple[str, ...]] = (
         "label_noise",
         "imbalance",
-        "missing_features",
         "ordinal",
+        "missing_features",
         "hierarchical",
         "nominal",
     )
 
     def __call__(self, evidence: Evidence) -> Diagnosis:
-        data, probe = evidence.get(LabelledFeatures), evidence.get(ProbeMistakes)
-        classes = _Classes.of(data)
+        probe = evidence.get(ProbeMistakes)
         missed = float((probe.label != probe.predicted).mean())
-        rows = {
-            "label_noise": Row("labels against a sure probe", classes.contradicted(data, self.sure), self.contradicted),
-            "imbalance": Row("net share of mistakes toward the frequent", _toward(data, probe), self.toward_frequent),
-            "missing_features": Row("deviations to the nearest category", classes.nearest(data), self.apart),
-            "ordinal": Row("accuracy kept by one direction", classes.one_direction(data), self.one_direction),
-            "hierarchical": Row("cophenetic correlation of centres", classes.treelike(), self.treelike),
-        }
-        scores = {name: max(0.0, row.value - (row.threshold or 0.0)) for name, row in rows.items()}
-        scores["missing_features"] = max(0.0, self.apart - rows["missing_features"].value)
-        scores["nominal"] = 0.0 if any(scores.values()) else missed
-        evident = (Row("share of held-out mistakes", missed, self.mistakes), *rows.values())
+        rows = self._rows(evidence.get(LabelledFeatures), probe)
+        scores = {}
+        for name, row in rows.items():
+            assert row.threshold is not None
+            excess = row.value / row.threshold - 1
+            scores[name] = max(0.0, -excess if row.tells.startswith("below") else excess)
+        evident = (
+            Row("share of held-out mistakes", missed, self.mistakes, "below: nothing to explain"),
+            *rows.values(),
+        )
         if missed < self.mistakes:
-            return Diagnosis(
-                HEALTHY, dict.fromkeys(scores, 0.0), evident, None, dict.fromkeys(scores, "hardly a mistake")
-            )
-        cause = next(name for name in self.causes if scores[name] > 0)
+            return Diagnosis(HEALTHY, scores, evident, None, dict.fromkeys(rows, "there are hardly any mistakes"))
+        cause = next((name for name in self.causes[:-1] if scores[name] > 0), "nominal")
         rejected = {
             name: f"{row.signal} is {row.value:.3g}, the bound {row.threshold:.3g}"
             for name, row in rows.items()
             if scores[name] == 0
         }
-        return Diagnosis(cause, scores, evident, None, rejected)
+        return Diagnosis(cause, scores | {"nominal": float(cause == "nominal")}, evident, None, rejected)
+
+    def _rows(self, data: LabelledFeatures, probe: ProbeMistakes) -> dict[str, Row]:
+        halves = _Halves.of(data)
+        near, null = halves.nearest(), halves.nearest_without_structure()
+        return {
+            "label_noise": Row("labels that contradict a sure probe", halves.contradicted(self.sure), self.contradicted,
+                               "above: labels are wrong"),
+            "imbalance": Row("net share of mistakes toward the frequent", _toward(data, probe), self.toward_frequent,
+                             "above: the frequent swallow the rare"),
+            "ordinal": Row("accuracy that one direction keeps", halves.kept_by_one_direction(), self.one_direction,
+                           "above: categories lie on one line"),
+            "missing_features": Row("deviations to the nearest category", near, self.apart,
+                                    "below: the features don't tell them apart"),
+            "hierarchical": Row("nearest distance over that without structure", near / null, self.nested,
+                                "below: categories come in families"),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Classes:
-    """Robust centres of the classes with rows enough, and the deviation within them."""
+class _Halves:
+    """Two halves of the rows, in deviations within a class, and the centres of the classes in each."""
 
-    kept: np.ndarray  # [K] labels with at least 6 rows
-    centres: np.ndarray  # [K, d] medians
-    deviation: np.ndarray  # [d]
+    rows: tuple[np.ndarray, np.ndarray]  # [n, d] each
+    label: tuple[np.ndarray, np.ndarray]  # [n] places 0..K-1
+    centres: tuple[np.ndarray, np.ndarray]  # [K, d] medians
 
     @classmethod
-    def of(cls, data: LabelledFeatures) -> _Classes:
-        count = np.bincount(data.label)
-        kept = np.flatnonzero(count >= 6)
-        centres = np.stack([np.median(data.x[data.label == c], 0) for c in kept])
-        place = _places(kept, data.label)
-        residual = data.x[place >= 0] - centres[place[place >= 0]]
-        return cls(kept, centres, np.median(np.abs(residual), 0) * 1.4826 + 1e-9)
+    def of(cls, data: LabelledFeatures) -> _Halves:
+        half = np.arange(len(data.label)) % 2
+        counts = np.stack([np.bincount(data.label[half == h], minlength=int(data.label.max()) + 1) for h in (0, 1)])
+        kept = np.flatnonzero(counts.min(0) >= FEWEST)
+        require(len(kept) >= 3, f"{len(kept)} categories have {2 * FEWEST} rows or more: bring more rows")
+        place = np.full(counts.shape[1], -1)
+        place[kept] = np.arange(len(kept))
+        known = place[data.label] >= 0
+        x, label, half = data.x[known].astype(np.float64), place[data.label[known]], half[known]
+        middle = _medians(x, label)
+        deviation = np.median(np.abs(x - middle[label]), 0) * 1.4826 + 1e-9  # of a Gaussian
+        parts = [(x[half == h] / deviation, label[half == h]) for h in (0, 1)]
+        (a, of_a), (b, of_b) = parts
+        return cls((a, b), (of_a, of_b), (_medians(a, of_a), _medians(b, of_b)))
 
-    def contradicted(self, data: LabelledFeatures, sure: float) -> float:
-        """Of rows for which Gaussians around the centres give one class at least `sure`, those labelled otherwise."""
-        chance = _softmax(-0.5 * _square(data.x / self.deviation, self.centres / self.deviation))
-        certain = chance.max(1) >= sure
-        return float((self.kept[chance.argmax(1)] != data.label)[certain].mean()) if certain.any() else 0.0
+    def contradicted(self, sure: float) -> float:
+        """Of rows for which the other half's centres give one class at least `sure`, the share labelled otherwise."""
+        found = []
+        for rows, label, centres, theirs in zip(
+            self.rows, self.label, self.centres[::-1], self.label[::-1], strict=True
+        ):
+            spread = 1 + np.pi / 2 / np.bincount(theirs, minlength=len(centres))  # of a row around an estimated median
+            gaps = -0.5 * _square(rows, centres) / spread - 0.5 * rows.shape[1] * np.log(spread)
+            chance = np.exp(gaps - gaps.max(1, keepdims=True))
+            certain = 1 / chance.sum(1) >= sure
+            found.append((gaps.argmax(1) != label)[certain])
+        held = np.concatenate(found)
+        return float(held.mean()) if len(held) > ENOUGH * sum(map(len, self.rows)) else 0.0
 
-    def nearest(self, data: LabelledFeatures) -> float:
-        """Median over classes of the distance to the nearest other, in deviations: found on one half, measured on the other."""
-        half = np.arange(len(data.label)) % 2 == 0
-        means = [
-            np.stack([data.x[part & (data.label == c)].mean(0) for c in self.kept]) / self.deviation
-            for part in (half, ~half)
-        ]
-        found = _square(means[0], means[0])
+    def nearest(self) -> float:
+        """Median over classes of the distance to the nearest other: the nearest by one half, measured without bias.
+
+        The product of the gaps in the two halves has the true squared distance as its mean, whatever their noise.
+        """
+        one, two = self.centres
+        found = _square(one, one)
         np.fill_diagonal(found, np.inf)
         near = found.argmin(1)
-        gaps = [held - held[near] for held in means]
-        return float(np.sqrt(max(0.0, np.median((gaps[0] * gaps[1]).sum(1)))))
+        return float(np.sqrt(max(0.0, np.median(((one - one[near]) * (two - two[near])).sum(1)))))
 
-    def one_direction(self, data: LabelledFeatures) -> float:
-        """Accuracy of nearest centres along the best single direction, over that in all of them."""
-        x, centres = data.x / self.deviation, self.centres / self.deviation
-        _, _, directions = np.linalg.svd(centres - centres.mean(0), full_matrices=False)
-        one = directions[:1].T
-        accuracy = [
-            float((self.kept[_square(a, b).argmin(1)] == data.label).mean())
-            for a, b in ((x @ one, centres @ one), (x, centres))
-        ]
-        return accuracy[0] / max(accuracy[1], 1e-9)
+    def nearest_without_structure(self) -> float:
+        """The same distance among as many centres drawn from a Gaussian of the centres' covariance, on average."""
+        one, two = (held - held.mean(0) for held in self.centres)
+        size, axes = np.linalg.eigh((one.T @ two + two.T @ one) / (2 * len(one)))
+        root, g, found = axes * np.sqrt(size.clip(min=0)), rng(0, "null"), []
+        for _ in range(DRAWS):
+            drawn = g.standard_normal(one.shape) @ root.T
+            gaps = _square(drawn, drawn)
+            np.fill_diagonal(gaps, np.inf)
+            found.append(np.sqrt(np.median(gaps.min(1))))
+        return max(float(np.mean(found)), 1e-9)
 
-    def treelike(self) -> float:
-        gaps = pdist(self.centres / self.deviation)
-        return float(cophenet(linkage(gaps, "average"), gaps)[0])
+    def kept_by_one_direction(self) -> float:
+        """Accuracy of the nearest centre along the centres' main direction, over that in all directions."""
+        right = np.zeros(2)
+        for rows, label, centres in zip(self.rows, self.label, self.centres[::-1], strict=True):
+            main = np.linalg.svd(centres - centres.mean(0), full_matrices=False)[2][:1].T
+            right += [
+                (_square(a, b).argmin(1) == label).sum() for a, b in ((rows @ main, centres @ main), (rows, centres))
+            ]
+        return float(right[0] / max(right[1], 1))
 
 
 def _toward(data: LabelledFeatures, probe: ProbeMistakes) -> float:
@@ -152,17 +190,12 @@ def _toward(data: LabelledFeatures, probe: ProbeMistakes) -> float:
     return float((said >= 2 * true).mean() - (true >= 2 * said).mean())
 
 
-def _places(kept: np.ndarray, label: np.ndarray) -> np.ndarray:
-    place = np.full(int(label.max()) + 1, -1)
-    place[kept] = np.arange(len(kept))
-    return place[label]
+def _medians(x: np.ndarray, label: np.ndarray) -> np.ndarray:
+    order = np.argsort(label, kind="stable")
+    parts = np.split(x[order], np.flatnonzero(np.diff(label[order])) + 1)
+    return np.stack([np.median(part, 0) for part in parts])
 
 
 def _square(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """[N, K] squared distances."""
     return np.maximum((x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1), 0.0)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    held = np.exp(logits - logits.max(1, keepdims=True))
-    return held / held.sum(1, keepdims=True)
