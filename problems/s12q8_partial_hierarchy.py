@@ -2,7 +2,7 @@
 
 Question
 --------
-You're tagging posts using a 4-level topic hierarchy. You only have partial labels for most training examples (e.g., only
+You’re tagging posts using a 4-level topic hierarchy. You only have partial labels for most training examples (e.g., only
 level-1 or level-2). How would you design the model and loss to train on this partially labeled data?
 
 Answer
@@ -95,7 +95,7 @@ from recsys.claims.problem import STANDARD_DIAGNOSIS, Case, Problem, Sweep, Tuni
 from recsys.diagnose.diagnosis import HEALTHY
 from recsys.diagnose.partial_labels import PartialLabelAudit
 from recsys.encoders.words import WordBag
-from recsys.heads.leaves import FlatHead, NodesHead, PathSumHead, TreeSoftmaxHead, WithStops
+from recsys.heads.leaves import FlatHead, NodesHead, PathSumHead, PathSumStopsHead, TreeSoftmaxHead
 from recsys.losses.levels import MaskedLevelCE
 from recsys.losses.marginal import JointMarginalNLL, MarginalNLL
 from recsys.losses.nodes import MaskedNodeBCE
@@ -125,7 +125,7 @@ def learner(name: Learner, tree: Taxonomy) -> tuple[Head, PartialLoss]:
         "flat": (FlatHead(taxonomy=tree), marginal),
         "path_sum": (path_sum, marginal),
         "tree_softmax": (TreeSoftmaxHead(taxonomy=tree), marginal),
-        "stops": (WithStops(head=path_sum), JointMarginalNLL(taxonomy=tree)),
+        "stops": (PathSumStopsHead(taxonomy=tree), JointMarginalNLL(taxonomy=tree)),
     }[name]
 
 
@@ -205,7 +205,7 @@ PROBLEM = Problem(
         Keeps(metric="accuracy[level 2]", arm="marginal_path_sum", versus="all_labelled", within=0.02, side="below"),
     ),
     control=(
-        Keeps(metric="hF", arm="marginal_path_sum", versus="leaf_rows_only", within=0.005, at="off"),
+        Keeps(metric="hF", arm="marginal_path_sum", versus="leaf_rows_only", within=0.02, at="off"),
         Keeps(metric="hF", arm="masked_sigmoids", versus="unknown_is_false", within=0.005, at="off"),
         Keeps(metric="hF", arm="marginal_path_sum", versus="unknown_is_false", within=0.03, at="off"),
     ),

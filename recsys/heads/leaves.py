@@ -93,25 +93,21 @@ def sibling_log_softmax(scores: Tensor, family: Tensor) -> Tensor:
 
 
 @value
-class WithStops:
+class PathSumStopsHead:
     """Beside the leaves, how likely a label of each leaf's posts is to stop at each level: annotators aren't a die."""
 
-    head: FlatHead | PathSumHead | TreeSoftmaxHead
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        return self.head.taxonomy
+    taxonomy: Taxonomy
 
     def build(self, dim: int) -> nn.Module:
-        return Stops(self.head.build(dim), self.taxonomy)
+        return PathSumStops(self.taxonomy, dim)
 
 
-class Stops(nn.Module):
+class PathSumStops(nn.Module):
     """Vectors [B, D] -> [B, C, 1 + depth]: logits of leaves, then log chances of the levels at which labels stop."""
 
-    def __init__(self, leaves: nn.Module, taxonomy: Taxonomy) -> None:
+    def __init__(self, taxonomy: Taxonomy, dim: int) -> None:
         super().__init__()
-        self.leaves = leaves
+        self.leaves = PathSum(taxonomy, dim)
         self.stops = nn.Parameter(torch.zeros(taxonomy.num_leaves, taxonomy.depth))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class CategoryLogs(Logs):
 class Categories:
     """Each category has a centre: (1 - scale) of one drawn down a tree, and `scale` of one on a curve through all.
 
-    Down the tree each topic adds a Gaussian step of its level's size (`steps`); along the curve categories follow each
+    Down the tree each topic adds a Gaussian step of its level's size (`sizes`); along the curve categories follow each
     other in the order of the tree's leaves, so that tree and curve don't contradict each other. Products scatter
     around their centre with deviation noise * (1 - 0.6 scale), since the curve's neighbours lie closer.
 
@@ -37,7 +37,7 @@ class Categories:
     """
 
     branching: tuple[int, ...] = (15, 5, 4)
-    steps: tuple[float, ...] = (1.0, 0.8, 0.55)
+    sizes: tuple[float, ...] = (1.0, 0.8, 0.55)
     scale: float = 0.0
     span: float = 3.0  # half the length of the curve
     noise: float = 1.0
@@ -50,7 +50,7 @@ class Categories:
     hidden: float = 0.0
 
     def __post_init__(self) -> None:
-        require(len(self.steps) == len(self.branching), f"steps needs {len(self.branching)} sizes, got {self.steps}")
+        require(len(self.sizes) == len(self.branching), f"sizes needs {len(self.branching)} sizes, got {self.sizes}")
         for name in ("scale", "held_out", "flipped", "hidden"):
             require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}")
         require(self.noise > 0, f"noise must be positive, got {self.noise}")
@@ -80,8 +80,8 @@ class Categories:
     def centres(self, seed: int) -> Tensor:
         """[C, d] where each category lies."""
         tree, paths = torch.zeros(self.taxonomy.num_leaves, self.dim), self.taxonomy.paths
-        for level, (size, width) in enumerate(zip(self.steps, self.taxonomy.widths, strict=True)):
-            last = level == len(self.steps) - 1
+        for level, (size, width) in enumerate(zip(self.sizes, self.taxonomy.widths, strict=True)):
+            last = level == len(self.sizes) - 1
             each = torch.randn(width, self.dim, generator=torch_rng(seed, "steps", level))
             tree += (size * (1 - self.hidden) if last else size) * each[paths[:, level]]
         along, aside = torch.randn(2, self.dim, generator=torch_rng(seed, "curve"))

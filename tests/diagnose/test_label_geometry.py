@@ -29,7 +29,7 @@ def said(data: LabelledFeatures, missed: float = 0.3) -> str:
 
 def tree() -> np.ndarray:
     g = np.random.default_rng(3)
-    broad, narrow = g.standard_normal((6, D)) * 2, g.standard_normal((36, D))
+    broad, narrow = g.standard_normal((6, D)) * 4, g.standard_normal((36, D))
     return np.repeat(broad, 6, 0) + 1.1 * narrow
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from recsys.evaluate.hierarchy import Backoff, best_path, incoherence, inconsistent
-from recsys.heads.leaves import PathSumHead, TreeSoftmaxHead, WithStops, sibling_log_softmax
+from recsys.heads.leaves import PathSumHead, PathSumStopsHead, TreeSoftmaxHead, sibling_log_softmax
 from recsys.losses.levels import MaskedLevelCE, ancestors
 from recsys.losses.marginal import JointMarginalNLL, MarginalNLL
 from recsys.losses.nodes import MaskedNodeBCE
@@ -63,7 +63,7 @@ def test_levels_of_leaves_are_coherent() -> None:
 def test_joint_likelihood_sums_leaf_and_stop() -> None:
     level, place = labels()
     torch.manual_seed(0)
-    model = WithStops(head=PathSumHead(taxonomy=UNEVEN)).build(4)
+    model = PathSumStopsHead(taxonomy=UNEVEN).build(4)
     torch.nn.init.normal_(model.stops)  # type: ignore[arg-type]
     output = model(torch.randn(len(level), 4)).detach()
     found = JointMarginalNLL(taxonomy=UNEVEN)(output, level, place)

@@ -9,7 +9,7 @@ import torch
 
 from recsys.worlds.categories import Categories
 
-SMALL = Categories(branching=(4, 3, 2), steps=(1.0, 0.8, 0.6), dim=8, per_class=200, num_new=3000)
+SMALL = Categories(branching=(4, 3, 2), sizes=(1.0, 0.8, 0.6), dim=8, per_class=200, num_new=3000)
 
 
 def test_products_scatter_around_their_centres() -> None:
@@ -58,7 +58,7 @@ def test_same_seed_same_bits() -> None:
     assert not torch.equal(SMALL.sample(4).logs.x, SMALL.sample(5).logs.x)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": (1.0,)}, {"scale": 1.2}, {"noise": 0.0}])
+@pytest.mark.parametrize("wrong", [{"sizes": (1.0,)}, {"scale": 1.2}, {"noise": 0.0}])
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         Categories(**wrong)  # type: ignore[arg-type]
