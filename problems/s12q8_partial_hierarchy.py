@@ -24,8 +24,8 @@ needs a special case, and no two levels can contradict each other.
    additions to measure, not the cure; the marginal likelihood is already what EM climbs.
 4. *Who labels deep isn't chance.* Annotators stop where they are unsure. If that depends on the words only, the marginal
    likelihood may ignore it; if it depends on the topic itself, the leaves that nobody names look impossible. Then model the
-   level at which a label stops, leaf by leaf, along with the leaf (or have a random sample labelled to the bottom, which
-   is the only thing that settles it).
+   level at which a label stops, leaf by leaf, along with the leaf; better, spend part of the deep labels on posts drawn at
+   random, which is the only thing that settles it.
 5. *Serving and evaluation.* Answer with the deepest topic whose chance is still enough, and back off to its parent
    otherwise. Report accuracy and calibration of every level, not one average: the broad levels are easy and hide the deep
    ones. Score on posts labelled to the bottom, drawn at random.
@@ -34,7 +34,7 @@ Symptom
 -------
 With unknown taken for false, the total chance that the model gives to all leaves together is about the share of labels that
 reach a leaf, where it should be one. Leaves are found far less often than by the same tree with all labels there, and what
-is served for the four levels often doesn't lie on one path.
+is served for the four levels often doesn't lie on one path. Backing off to where the model is sure then stops near the top.
 
 Diagnosis
 ---------
@@ -50,7 +50,8 @@ Remedy
 Marginal likelihood over a path-sum head, against unknown-as-false, against leaf-labelled rows alone, and against masked
 sigmoids. The arms that isolate the parts stand beside it: the flat head under the same loss, the tree softmax, one softmax a
 level with and without a path decoder, masks instead of sums, batches balanced by level, one round of self-training, and
-the joint model of leaf and stopping level.
+the joint model of leaf and stopping level. Where annotators go deep only into topics that they know, the remedy is not a
+loss but a lot: the same number of deep labels, half of them spent on posts drawn at random.
 
 Guard
 -----
@@ -60,7 +61,8 @@ above. What is served lies on one path in every row.
 Control
 -------
 Where every label reaches its leaf, marginal likelihood *is* cross entropy over leaves, and nothing is unknown: training on
-fully labelled rows only is then the same training, and taking the unknown for false the same as masking it.
+fully labelled rows only is then the same training, and taking the unknown for false the same as masking it. The remedy
+may not win there: what it wins with partial labels it would owe to being another model.
 
 Cost
 ----
@@ -80,7 +82,9 @@ What didn't work
 Taking the unknown for false hurts the order of the leaves less than their mass: where annotators stop at random, it scales
 all leaves of a level by the same factor, so that the best one often stays the best. It ruins thresholds, back-off and
 calibration first. And how much any of this is worth depends on training: at short or timid schedules every arm with
-sigmoids is far behind, at tuned ones masked sigmoids are a match for sums over a softmax.
+sigmoids is far behind, at tuned ones masked sigmoids are a match for sums over a softmax. Modelling the level at which
+labels stop, leaf by leaf, from the first step on: leaves and stopping levels explain each other away, and leaves suffer
+even where annotators stop at random. Batches balanced by level: hardly a difference.
 """
 
 from __future__ import annotations
@@ -207,7 +211,7 @@ PROBLEM = Problem(
     control=(
         Keeps(metric="hF", arm="marginal_path_sum", versus="leaf_rows_only", within=0.02, at="off"),
         Keeps(metric="hF", arm="masked_sigmoids", versus="unknown_is_false", within=0.005, at="off"),
-        Keeps(metric="hF", arm="marginal_path_sum", versus="unknown_is_false", within=0.03, at="off"),
+        Keeps(metric="hF", arm="marginal_path_sum", versus="unknown_is_false", within=0.01, side="above", at="off"),
     ),
     detector=PartialLabelAudit(),
     cases=(
