@@ -222,7 +222,6 @@ PROBLEM = Problem(
         Case(cause="capacity", arm="small", world={}),
         Case(cause="capacity", arm="small", world={"leaf_share": 0.5}, fresh=True),
         Case(cause="depth_selection", arm="marginal_path_sum", world={"selection": 0.9}),
-        Case(cause="depth_selection", arm="marginal_path_sum", world={"selection": 0.6}, fresh=True),
         Case(
             cause="depth_selection",
             arm="marginal_path_sum",
@@ -234,7 +233,6 @@ PROBLEM = Problem(
         Case(
             cause="deep_suppression|independent_levels", arm="unknown_is_false", world={"leaf_share": 0.2}, fresh=True
         ),
-        Case(cause="depth_selection|independent_levels", arm="level_softmax", world={"selection": 0.9}, fresh=True),
         Case(cause=HEALTHY, arm="marginal_path_sum", world={}),
         Case(cause=HEALTHY, arm="marginal_path_sum", world={"contamination": 0.4}, fresh=True),
         Case(cause=HEALTHY, arm="marginal_path_sum", world={"leaf_share": 1.0}, fresh=True),
@@ -242,7 +240,7 @@ PROBLEM = Problem(
     ceiling="ceiling",
     tuning=Tuning(space={"learning_rate": (0.03, 0.01)}, trials=2),
     sweep=Sweep(
-        axes={"leaf_share": (0.03, 0.1, 0.3, 1.0), "steps": (60, 350)},
+        axes={"leaf_share": (0.03, 0.1, 0.3), "steps": (60, 350)},
         arms=("unknown_is_false", "masked_sigmoids", "marginal_path_sum"),
         metric="hF",
     ),

@@ -76,17 +76,26 @@ class RankRegression:
 
 @value
 class SquaredEMD:
-    """A softmax whose cumulative chances are held to the truth's (Hou et al., 2016): far misses cost more."""
+    """A softmax for which far misses cost more: cross entropy plus the squared distance of cumulative chances.
+
+    Hou et al., 2016. `strength` weighs the distance; alone it hardly learns hundreds of classes, since a softmax over
+    all of them gives it next to no slope at the start.
+    """
 
     num: int
+    strength: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.strength >= 0, f"strength must be at least 0, got {self.strength}")
 
     def head(self, dim: int) -> nn.Module:
         return nn.Linear(dim, self.num)
 
     def __call__(self, output: Tensor, rank: Tensor) -> Tensor:
-        """[B] squared distances between cumulative chances, of logits [B, num]."""
+        """[B] losses of logits [B, num]."""
         reached = (rank[:, None] <= torch.arange(self.num)).to(output.dtype)
-        return (output.softmax(1).cumsum(1) - reached).square().sum(1)
+        far = (output.softmax(1).cumsum(1) - reached).square().sum(1)
+        return F.cross_entropy(output, rank, reduction="none") + self.strength * far
 
     def chances(self, output: Tensor) -> Tensor:
         return output.softmax(1)

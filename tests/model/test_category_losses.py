@@ -53,9 +53,12 @@ def test_coral_has_one_score_and_its_loss_is_of_all_thresholds() -> None:
 def test_emd_is_between_cumulative_chances() -> None:
     output = torch.randn(5, 6, dtype=torch.float64)
     reached = F.one_hot(RANK, 6).double().cumsum(1)
-    assert torch.allclose(SquaredEMD(num=6)(output, RANK), ((output.softmax(1).cumsum(1) - reached) ** 2).sum(1))
+    wanted = ((output.softmax(1).cumsum(1) - reached) ** 2).sum(1) * 0.5 + F.cross_entropy(
+        output, RANK, reduction="none"
+    )
+    assert torch.allclose(SquaredEMD(num=6, strength=0.5)(output, RANK), wanted)
     sure = torch.full((1, 6), -50.0).scatter(1, torch.tensor([[5]]), 50.0)
-    assert float(SquaredEMD(num=6)(sure, torch.tensor([2]))) == pytest.approx(3.0)
+    assert float(SquaredEMD(num=6, strength=2.0)(sure, torch.tensor([2]))) == pytest.approx(2 * 3 + 100)
 
 
 def test_regression_reads_the_nearest_rank() -> None:
