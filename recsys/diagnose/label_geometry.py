@@ -13,6 +13,7 @@ from recsys.value import require, value
 
 FEWEST = 3  # rows of a class in each half
 DRAWS = 20  # of the null
+SURE = 2.33  # standard errors: one in a hundred by chance
 ENOUGH = 0.02  # share of rows of which the probe must be sure
 
 
@@ -41,7 +42,7 @@ class LabelGeometry:
     names another, in more than `contradicted` of those rows; sureness by itself allows 1 - sure. A softmax wouldn't
     show it: it learns the noise along with the rest. Features without outliers are assumed.
     imbalance: mistakes go to categories at least twice as frequent more often than to those half as frequent, by
-    `toward_frequent` of all mistakes; where frequency plays no part the two are equal.
+    `toward_frequent` of all mistakes, beyond their noise; where frequency plays no part the two are equal.
     ordinal: the nearest centre along one direction alone is right `one_direction` times as often as in all of them.
     missing_features: half of the categories lie nearer than `apart` deviations to another: nobody can tell them apart.
     hierarchical: nearest categories are nearer, by the factor `nested`, than among as many centres drawn from a
@@ -54,7 +55,7 @@ class LabelGeometry:
     mistakes: float = 0.05
     sure: float = 0.99
     contradicted: float = 0.06
-    toward_frequent: float = 0.2
+    toward_frequent: float = 0.1
     one_direction: float = 0.7
     apart: float = 0.8
     nested: float = 0.8
@@ -94,10 +95,11 @@ class LabelGeometry:
     def _rows(self, data: LabelledFeatures, probe: ProbeMistakes) -> dict[str, Row]:
         halves = _Halves.of(data)
         near, null = halves.nearest(), halves.nearest_without_structure()
+        net, error = _toward(data, probe)
         return {
             "label_noise": Row("labels that contradict a sure probe", halves.contradicted(self.sure), self.contradicted,
                                "above: labels are wrong"),
-            "imbalance": Row("net share of mistakes toward the frequent", _toward(data, probe), self.toward_frequent,
+            "imbalance": Row("net share of mistakes toward the frequent", net, max(self.toward_frequent, SURE * error),
                              "above: the frequent swallow the rare"),
             "ordinal": Row("accuracy that one direction keeps", halves.kept_by_one_direction(), self.one_direction,
                            "above: categories lie on one line"),
@@ -180,14 +182,15 @@ class _Halves:
         return float(right[0] / max(right[1], 1))
 
 
-def _toward(data: LabelledFeatures, probe: ProbeMistakes) -> float:
-    """Share of mistakes that go to a class at least twice as frequent, less those to one half as frequent."""
+def _toward(data: LabelledFeatures, probe: ProbeMistakes) -> tuple[float, float]:
+    """Share of mistakes to a class at least twice as frequent, less those to one half as frequent; its standard error."""
     count = np.bincount(data.label, minlength=int(max(probe.label.max(), probe.predicted.max())) + 1)
     wrong = probe.label != probe.predicted
     if not wrong.any():
-        return 0.0
+        return 0.0, 0.0
     true, said = count[probe.label[wrong]], count[probe.predicted[wrong]]
-    return float((said >= 2 * true).mean() - (true >= 2 * said).mean())
+    way = (said >= 2 * true).astype(float) - (true >= 2 * said)
+    return float(way.mean()), float(way.std() / len(way) ** 0.5)
 
 
 def _medians(x: np.ndarray, label: np.ndarray) -> np.ndarray:

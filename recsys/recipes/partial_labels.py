@@ -135,7 +135,8 @@ class PartialLabels:
         with torch.enable_grad():
             deepest = replace(self, rows="deepest", balanced=False, self_training=False)
             wider = replace(self, encoder=replace(self.encoder, dim=self.encoder.dim + WIDER))
-            refits = [made._right(made.fit(logs, seed).model, logs) for made in (deepest, wider)]
+            refitted = [(made, fitted if made == self else made.fit(logs, seed)) for made in (deepest, wider)]
+            refits = [made._right(one.model, logs) for made, one in refitted]
         own = self._right(fitted.model, logs)
         return Evidence.of(
             TreePredictions(chances, parents, self._served(chances), level[held]),
