@@ -222,12 +222,8 @@ PROBLEM = Problem(
         Case(cause="capacity", arm="small", world={}),
         Case(cause="capacity", arm="small", world={"leaf_share": 0.5}, fresh=True),
         Case(cause="depth_selection", arm="marginal_path_sum", world={"selection": 0.9}),
-        Case(
-            cause="depth_selection",
-            arm="marginal_path_sum",
-            world={"selection": 0.9, "selected_by": "clarity"},
-            fresh=True,
-        ),
+        Case(cause="depth_selection", arm="marginal_path_sum", world={"selection": 0.9, "selected_by": "clarity"}),
+        Case(cause="depth_selection", arm="marginal_path_sum", world={"selection": 0.45}, fresh=True),
         Case(cause="independent_levels", arm="level_softmax", world={}),
         Case(cause="independent_levels", arm="masked_sigmoids", world={"leaf_share": 0.05}, fresh=True),
         Case(

@@ -75,7 +75,7 @@ def test_errors_are_those_of_repeated_draws() -> None:
 def test_the_probe_never_sees_its_own_row() -> None:
     words = torch.arange(400)[:, None].expand(400, 5)  # every text in words of its own
     odds = cross_fitted_log_odds(words, torch.arange(400) % 2 == 0, 400, seed=3)
-    assert len(odds.round(decimals=4).unique()) == 2  # all that a text shows is which fold it is in
+    assert odds.abs().max() < 1e-4
     common = torch.randint(0, 4, (400, 5), generator=torch.Generator().manual_seed(0))
     group = common[:, 0] < 2
     odds = cross_fitted_log_odds(common, group, 4, seed=3)
