@@ -66,6 +66,12 @@ class Attribution:
     error: Tensor  # [7]
     metric_error: float  # of the sum of the first three
 
+    def shares(self) -> dict[str, float]:
+        """Of all that was lost, by the metric's definition as one and the four others; what was gained counts as 0."""
+        whole = torch.cat([self.lost[:METRIC].sum(0, keepdim=True), self.lost[METRIC:]]).clamp(min=0)
+        parts = whole / whole.sum().clamp(min=1e-12)
+        return dict(zip(("metric", *FACTORS[METRIC:]), parts.tolist(), strict=True))
+
 
 def attribution(views: TwoViews, draws: int = 200) -> Attribution:
     """Shapley values over all 2^7 ways to measure the same scores; queries without a relevant document are left out."""
@@ -86,13 +92,15 @@ def attribution(views: TwoViews, draws: int = 200) -> Attribution:
 class MetricGapAttribution:
     """The gap is shared out among what differs; what the metric's own definition takes is then put to a probe.
 
-    `bound` is the fall that counts, of traffic, labels, pool, features, or of the metric's three factors together;
-    `gain` is how much better at NDCG@3 a probe fitted to the grades must be for the training to be at fault, and not
-    the features. Both are midpoints between healthy and faulty worlds on development seeds; each must besides be `z`
-    standard errors from none (bootstrap over queries; one-sided chance of one in a thousand).
+    `bound` is the fall that counts, of traffic, labels, pool or features; `definition` that of the metric's three factors
+    together, which is larger, since no metric is another one even for a good model; `gain` is how much better at NDCG@3
+    a probe fitted to the grades must be for the training to be at fault, and not the features. They lie between the
+    healthy and the faulty worlds of development seeds; each effect must besides be `z` standard errors from none
+    (bootstrap over queries; one-sided chance of one in a thousand).
     """
 
     bound: float = 0.05
+    definition: float = 0.15
     gain: float = 0.05
     z: float = 3.1
     needs: ClassVar[tuple[type[Part], ...]] = (TwoViews,)
@@ -104,10 +112,10 @@ class MetricGapAttribution:
         rows += [Row("MAP@10 offline", found.offline), Row("NDCG@3 online", found.online)]
         lost, error = found.lost[METRIC:], found.error[METRIC:]
         scores = {
-            cause: self._score(float(x), float(e))
+            cause: self._score(float(x), float(e), self.bound)
             for cause, x, e in zip((TRAFFIC, LABELS, POOL, SKEW), lost, error, strict=True)
         }
-        metric = self._score(float(found.lost[:METRIC].sum()), found.metric_error)
+        metric = self._score(float(found.lost[:METRIC].sum()), found.metric_error, self.definition)
         if probe is not None:
             better = probe.probe - probe.own
             rows.append(Row("NDCG@3 that a probe fitted to the grades adds", better, self.gain))
@@ -120,8 +128,8 @@ class MetricGapAttribution:
             return Diagnosis(ABSTAIN, scores, tuple(rows), ask, rejected)
         return Diagnosis(cause if scores.get(cause, 0) > 0 else HEALTHY, scores, tuple(rows), None, rejected)
 
-    def _score(self, lost: float, error: float) -> float:
-        return lost / self.bound if lost > self.bound and lost > self.z * error else 0.0
+    def _score(self, lost: float, error: float, bound: float) -> float:
+        return lost / bound if lost > bound and lost > self.z * error else 0.0
 
 
 def _per_query(views: TwoViews) -> Tensor:

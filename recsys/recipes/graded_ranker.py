@@ -67,10 +67,9 @@ class GradedRanker:
             views.offline_score.masked_fill(~logs.offline_pool, -torch.inf), (logs.offline_label > 0).double()
         )
         found["map@10"] = mean_known(mean_average_precision(offline, min(10, offline.gains.shape[1])))
-        lost = attribution(views, draws=2).lost
-        shares = lost.clamp(min=0) / lost.clamp(min=0).sum().clamp(min=1e-12)
-        found |= {f"share[{name}]": float(x) for name, x in zip(FACTORS, shares, strict=True)}
-        found |= {f"lost[{name}]": float(x) for name, x in zip(FACTORS, lost, strict=True)}
+        shared = attribution(views, draws=2)
+        found |= {f"lost[{name}]": float(x) for name, x in zip(FACTORS, shared.lost, strict=True)}
+        found |= {f"share[{name}]": x for name, x in shared.shares().items()}
         return found | {"gap": found["map@10"] - found["ndcg@3"]} | fitted.stats()
 
     def evidence(self, fitted: Fitted, logs: GradedLogs, seed: int) -> Evidence:

@@ -49,25 +49,25 @@ class GradedWorld:
     relevant ones are quarters of quality * q + sqrt(1 - quality^2) * noise: with quality 0 nothing tells a perfect
     document from a fair one. A share of judgements, `error`, is a grade off.
 
-    What may differ online, each its own switch: `shift`: hard queries, which are a fifth and whose features say little,
-    get the traffic's head (else a random fifth does); `bias`: offline labels are of what users saw, P(seen) = place^-bias
+    What may differ online, each its own switch: `shift`: hard queries, a `hard` share whose features say little,
+    get the traffic's head (else any do); `bias`: offline labels are of what users saw, P(seen) = place^-bias
     under an old ranker that follows the topic and its habit, a column that means nothing; `pool`: that many documents
     online which look on topic and aren't; `skew`: the share of a stale feature in the quality columns online.
     """
 
     num_queries: int = 1200
-    num_checked: int = 600
+    num_checked: int = 2000
     num_documents: int = 40
-    topic: float = 2.5
-    quality: float = 0.8
+    topic: float = 4.5
+    quality: float = 0.95
     noise: float = 0.9
     relevant: float = 0.25
     error: float = 0.05
-    zipf: float = 1.0
-    hard: float = 0.2
+    zipf: float = 0.7
+    hard: float = 0.1
     shift: bool = False
     bias: float = 0.0
-    habit: float = 1.0
+    habit: float = 1.5
     pool: int = 0
     skew: float = 0.0
 
@@ -149,11 +149,10 @@ class GradedWorld:
         return held
 
     def _lures(self, seed: int) -> Tensor:
-        """[Q, pool, F] documents that only the online retriever offers: on topic and good by their features, but wrong."""
+        """[Q, pool, F] documents that only the online retriever offers: on topic by their features, but not relevant."""
         lures = torch.randn(self.num_checked, self.pool, 20, generator=torch_rng(seed, "lures"))
-        topic, quality = self._directions(seed)
-        lures[..., TOPIC] += 1.5 * topic
-        lures[..., QUALITY] += quality
+        topic, _ = self._directions(seed)
+        lures[..., TOPIC] += topic
         return lures
 
     def _traffic(self, seed: int) -> Tensor:
