@@ -33,7 +33,7 @@ class Transformer:
     """Pre-norm self-attention over a query's tokens (Vaswani et al., 2017; Xiong et al., 2020), their mean, a projection."""
 
     layers: int = 4
-    width: int = 48
+    width: int = 64
     heads: int = 4
     expand: int = 4
 

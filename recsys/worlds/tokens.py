@@ -15,6 +15,8 @@ from recsys.worlds.world import Logs, Sample
 
 LONGEST = 5  # tokens of a query
 PADDING = 0
+MANY = 4  # clicks of a query of the large encoder's data
+TEMPERATURE = 0.1  # of users' choice among the ten most relevant
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class TokensLogs(Logs):
 
     items: Tensor  # [I, F] features of items
     broad: Tensor  # queries of all domains, with a click each: what a large encoder was trained on
-    broad_clicks: Tensor  # [B] int64 items
+    broad_clicks: Tensor  # [B, 4] int64 items
     clicked: Tensor  # queries of this domain that have a click
     clicks: Tensor  # [C] int64
     unlabelled: Tensor  # queries of this domain, as typed
@@ -41,14 +43,14 @@ class Tokens:
     `zipf`, elsewhere all tokens are as likely. Items are phrases of the domain, seen through a fixed linear map and noise.
     """
 
-    num_tokens: int = 400
-    num_families: int = 6
+    num_tokens: int = 120
+    num_families: int = 2
     num_items: int = 1500
-    dim: int = 16
+    dim: int = 12
     order: float = 1.0
     zipf: float = 0.7
     noise: float = 0.3  # of item features, of a norm of 1
-    num_broad: int = 20_000
+    num_broad: int = 30_000
     num_clicked: int = 3_500
     num_unlabelled: int = 12_000
     num_held_out: int = 500
@@ -71,7 +73,8 @@ class Tokens:
         queries["broad"] = self._queries(torch.full_like(domain, 1 / len(domain)), self.num_broad, seed, "broad")
         items = meaning(queries["items"])
         clicks = {
-            name: _clicks(meaning(queries[name]), items, seed, name) for name in ("broad", "clicked", "validation")
+            name: _clicks(meaning(queries[name]), items, num, torch_rng(seed, "clicks", name))
+            for name, num in {"broad": MANY, "clicked": 1, "validation": 1}.items()
         }
         mixing = torch.randn(self.dim, 2 * self.dim, generator=torch_rng(seed, "features")) / self.dim**0.5
         blur = torch.randn(self.num_items, self.dim, generator=torch_rng(seed, "noise")) / self.dim**0.5
@@ -81,10 +84,10 @@ class Tokens:
             broad=queries["broad"],
             broad_clicks=clicks["broad"],
             clicked=queries["clicked"],
-            clicks=clicks["clicked"],
+            clicks=clicks["clicked"].squeeze(1),
             unlabelled=queries["unlabelled"],
             validation=queries["validation"],
-            validation_clicks=clicks["validation"],
+            validation_clicks=clicks["validation"].squeeze(1),
             held_out=held,
             traffic=self._traffic(seed),
         )
@@ -145,10 +148,9 @@ class _Meaning:
         return normalize(parts.sum(1), dim=1)
 
 
-def _clicks(queries: Tensor, items: Tensor, seed: int, name: str, temperature: float = 0.1) -> Tensor:
-    """[*] one item a query, by the softmax of cosines over the ten most relevant."""
-    generator = torch_rng(seed, "clicks", name)
+def _clicks(queries: Tensor, items: Tensor, num: int, generator: torch.Generator) -> Tensor:
+    """[*, num] items of a query, by the softmax of cosines over the ten most relevant; one may come twice."""
     found = [(block @ items.T).topk(10, dim=1) for block in queries.split(2048)]
     values, places = (torch.cat([getattr(part, name) for part in found]) for name in ("values", "indices"))
-    drawn = torch.multinomial((values / temperature).softmax(1), 1, generator=generator)
-    return places.gather(1, drawn).squeeze(1)
+    drawn = torch.multinomial((values / TEMPERATURE).softmax(1), num, replacement=True, generator=generator)
+    return places.gather(1, drawn)
