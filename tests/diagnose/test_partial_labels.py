@@ -38,7 +38,8 @@ def test_each_cause_is_named_and_health_too() -> None:
     halved = (predictions.chances[0], predictions.chances[1] / 2)
     assert said(replace(predictions, chances=halved), refits, probe) == "deep_suppression"
     assert said(predictions, replace(refits, deepest_only=refits.own), probe) == "coarse_unused"
-    assert said(predictions, replace(refits, own=refits.deepest_only), probe) == "coarse_unused"
+    useful = replace(refits, deepest_only=refits.own.flip(0))  # no less accurate, but another model
+    assert said(predictions, useful, probe) == HEALTHY
     smaller = replace(refits, own=refits.deepest_only, deepest_only=refits.deepest_only * 0.5)
     assert said(predictions, smaller, probe) == "capacity"
     told = probe.predicted + 0.3 * probe.deep
