@@ -47,8 +47,8 @@ def gradient_trace(run: JointRun) -> GradientTrace:
 
 def candidate_swap(old: nn.Module, new: nn.Module, logs: CoarseFineLogs) -> CandidateSwap:
     """Both rankers on the lists shown before and after the change; the old one is the model that only ranks."""
-    before = logs.valid_user[:, None], logs.valid_items, logs.valid_likes
-    after = logs.later_user[:, None], logs.later_items, logs.later_likes
+    before = logs.valid.user[:, None], logs.valid.items, logs.valid.likes
+    after = logs.later.user[:, None], logs.later.items, logs.later.likes
     found = [
         joint.list_ndcg(joint.answers(model, logs, user, items)[1], likes)
         for model in (old, new)
@@ -60,8 +60,8 @@ def candidate_swap(old: nn.Module, new: nn.Module, logs: CoarseFineLogs) -> Cand
 @torch.no_grad()
 def false_share(model: nn.Module, judge: Tensor, logs: CoarseFineLogs) -> float:
     """Share of the softmax's mass on negatives that the judge [U, I] puts above the positive, over validation clicks."""
-    row, place = (logs.valid_clicks[:200] > 0).nonzero(as_tuple=True)
-    user, positive = logs.valid_user[row], logs.valid_items[row, place]
+    row, place = (logs.valid.clicks[:200] > 0).nonzero(as_tuple=True)
+    user, positive = logs.valid.user[row], logs.valid.items[row, place]
     retrieved, preferred = joint.answers(model, logs, user[:, None], positive[:, None])[0], judge[user]
     mass = (retrieved[user] / joint.TEMPERATURE).scatter(1, positive[:, None], -torch.inf).softmax(dim=1)
     return float((mass * (preferred > preferred.gather(1, positive[:, None]))).sum(dim=1).mean())
@@ -114,7 +114,7 @@ def refitted(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int)
     """A new ranking head on the frozen encoder, by ranking's loss alone in as many steps."""
     model = deepcopy(run.model)
     assert isinstance(model, joint.JointModel)
-    fresh = recipe.towers.build(logs.users.shape[1], float(logs.likes.mean()), seed + 1)
+    fresh = recipe.towers.build(logs.users.shape[1], float(logs.train.likes.mean()), seed + 1)
     model.ranker = fresh.ranker
     model.factor, model.offset = fresh.factor, fresh.offset
     for held in (*model.trunks.parameters(), *model.projections.parameters()):

@@ -39,7 +39,10 @@ CAUSES = [
     ("blocked_batches", evidence(WELL | {"as_is": (0.8, 0.6), "mixed": GOOD}, blocks=True)),
     ("learning_rate", evidence(WELL | {"as_is": (0.75, 0.76), "slower": (0.79, 0.79)})),
     ("scale_dominance", evidence(WELL | {"as_is": (0.8, 0.6)}, ratio=900)),
-    ("shared_capacity", evidence(WELL | {"as_is": (0.8, 0.6), "normalised": (0.8, 0.65), "wider": GOOD, "split": GOOD})),
+    (
+        "shared_capacity",
+        evidence(WELL | {"as_is": (0.8, 0.6), "normalised": (0.8, 0.65), "wider": GOOD, "split": GOOD}),
+    ),
     (
         "gradient_conflict",
         evidence(WELL | {"as_is": (0.8, 0.6), "normalised": (0.7, 0.7), "wider": (0.7, 0.7), "split": GOOD}),
