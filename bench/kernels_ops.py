@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.timing import interleave
 from kernels.bag import bag
 from kernels.bag.hashing import rows_of
 from kernels.pairwise import triplet
 from kernels.topk_mmr import topk_mmr
+from recsys.evaluate.timing import interleave
 from recsys.funnel.rerank import mmr
 
 OUT = Path("bench/kernels_ops.json")

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from bench.timing import interleave
 from recsys.artefact import opened
 from recsys.data.plan import Plan
 from recsys.data.reader import BatchReader
 from recsys.data.spec import DatasetSpec, Task
 from recsys.data.write import SCHEMA
+from recsys.evaluate.timing import interleave
 from recsys.random import rng
 
 GOAL = 0.5

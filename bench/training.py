@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import torch
 
-from bench.timing import interleave
 from recsys.batch import Batch
 from recsys.candidates import InBatch
+from recsys.evaluate.timing import interleave
 from recsys.losses.softmax import SampledSoftmax
 from recsys.model import ModelSpec
 from recsys.train.assemble import TrainingPlan, assemble

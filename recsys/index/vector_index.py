@@ -112,6 +112,18 @@ class VectorIndex:
     def probes(self) -> int:
         return min(self._index.nprobe, self.lists) if self.kind == "ivf" else 1
 
+    @property
+    def products_a_query(self) -> float:
+        """Inner products that one search takes: of the lists' centres, and of the items in the lists visited."""
+        return float(len(self)) if self.kind == "flat" else self.lists + len(self) * self.probes / self.lists
+
+    def cells(self, vectors: np.ndarray) -> np.ndarray:
+        """[n] int64 inverted list that each vector [n, D] belongs to; 0 of an index without lists."""
+        vectors = checked_vectors(vectors, "vectors")
+        if self.kind == "flat":
+            return np.zeros(len(vectors), dtype=np.int64)
+        return self._index.quantizer.search(vectors, 1)[1][:, 0]
+
     def search(self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> Hits:
         """The k nearest allowed items of each query [B, D], best first.
 

@@ -2,7 +2,7 @@ from itertools import count
 
 import pytest
 
-from bench.timing import interleave
+from recsys.evaluate.timing import interleave
 
 
 def test_arms_are_interleaved_and_the_first_runs_twice():

@@ -173,3 +173,17 @@ def test_wrong_queries_are_named() -> None:
 def test_spec_checks_its_ranges(field: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):
         IndexSpec(**field)  # type: ignore[arg-type]
+
+
+def test_cells_are_the_lists_that_vectors_lie_in_and_products_are_counted() -> None:
+    vectors = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = VectorIndex.build(vectors, None, IndexSpec(kind="ivf", lists=6, probes=2))
+    cells = index.cells(vectors)
+    for row in range(0, 300, 50):  # with one list visited, what is found lies in the query's own list
+        found = index._index.search(vectors[row : row + 1], 5, params=index._parameters(None, 1))[1][0]
+        assert set(cells[found[found >= 0]]) == {cells[row]}
+    assert index.products_a_query == 6 + 300 * 2 / 6
+    flat = VectorIndex.build(vectors, None, IndexSpec(kind="flat"))
+    assert flat.products_a_query == 300
+    assert flat.cells(vectors).max() == 0

@@ -1,0 +1,207 @@
+"""Why a result list says the same thing again: five causes that call for five remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Diagnosis, Evidence, Part, Row
+from recsys.value import value
+
+CAUSES = {
+    "embedding_collapse": "the vectors' effective rank",
+    "low_nprobe": "what exact search finds and the index doesn't",
+    "popularity_bias": "what lists of different queries share",
+    "near_duplicates": "twins within a list",
+    "single_mode_query": "breadth of lists against breadth of clicks",
+}
+FIRST = ("embedding_collapse", "low_nprobe", "popularity_bias")  # each of them makes the signals after it, too
+ROUNDS = 10  # of the detector's own clustering
+CLUSTERS = 48
+PLACES = 10  # of a list that users see
+
+
+@dataclass(frozen=True)
+class ServedLists(Part):
+    """What retrieval found for some queries and what users were shown of it; -1 where a list is shorter."""
+
+    vectors: Tensor  # [N, D] of the catalogue, norm 1
+    queries: Tensor  # [Q, D] norm 1
+    found: Tensor  # [Q, n] int64 places in vectors, best first
+    shown: Tensor  # [Q, k] int64
+
+
+@dataclass(frozen=True)
+class ExactLists(Part):
+    """The same queries searched again without an index."""
+
+    found: Tensor  # [Q, n] int64
+
+
+@dataclass(frozen=True)
+class ClickedItems(Part):
+    """What users clicked after these queries, reformulations in the same session included."""
+
+    clicks: Tensor  # [Q, C] int64 places in vectors, -1 where there are fewer
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Each near 0 where nothing is wrong, save effective_rank and recall, which fall."""
+
+    duplicates: float  # share of shown items with a near-twin shown above them, the catalogue's mean taken out
+    narrow: float  # nats by which clicks are spread over more clusters than as many distinct items shown
+    effective_rank: float  # of the catalogue's vectors, their mean left in
+    missed: float  # share of what exact search finds that wasn't found
+    shared: float  # share of a list that stands in another query's list too, less the same share of clicks
+    products: float  # groups of near-twins in what was found: what any reranker has to choose from
+
+
+@value
+class Repetition:
+    """Names what makes lists repetitive, from the lists, a replay with exact search, and clicks.
+
+    Each threshold lies midway between healthy and faulty settings of development seeds (docs/problems/p21.notes.md). A
+    geometric cause explains what follows from it, so the order is: collapse, then what the index missed, then what all
+    queries share, then twins and narrowness by how far they are over their thresholds.
+    """
+
+    like: float = 0.95  # cosine of near-twins
+    effective_rank: float = 12.5
+    missed: float = 0.3
+    shared: float = 0.05
+    duplicates: float = 0.12
+    narrow: float = 0.32
+    needs: ClassVar[tuple[type[Part], ...]] = (ServedLists,)
+    causes: ClassVar[tuple[str, ...]] = tuple(CAUSES)
+
+    def __call__(self, evidence: Evidence) -> Diagnosis:
+        exact, clicked = evidence.find(ExactLists), evidence.find(ClickedItems)
+        seen = signals(evidence.get(ServedLists), exact, clicked, self.like)
+        rows, scores = self._rows(seen), self._scores(seen)
+        over = {cause: score for cause, score in scores.items() if score > 1}
+        first = next((cause for cause in FIRST if cause in over), None)
+        cause = first or max(over, key=lambda name: over[name], default=HEALTHY)
+        wanted = _experiment(cause, exact is None, clicked is None)
+        if wanted is not None:
+            return Diagnosis(ABSTAIN, scores, rows, wanted)
+        rejected = {name: f"{CAUSES[name]}: {_why(name, cause, over)}" for name in CAUSES if name != cause}
+        return Diagnosis(cause, scores, rows, rejected=rejected)
+
+    def _scores(self, seen: Signals) -> dict[str, float]:
+        """Above 1 where a threshold is crossed; what wasn't measured is 0."""
+        found = {
+            "embedding_collapse": self.effective_rank / seen.effective_rank,
+            "low_nprobe": seen.missed / self.missed,
+            "popularity_bias": seen.shared / self.shared,
+            "near_duplicates": seen.duplicates / self.duplicates,
+            "single_mode_query": seen.narrow / self.narrow,
+        }
+        return {name: max(0.0, score) if score == score else 0.0 for name, score in found.items()}
+
+    def _rows(self, seen: Signals) -> tuple[Row, ...]:
+        return (
+            Row("share of shown items with a twin above", seen.duplicates, self.duplicates, "above: near_duplicates"),
+            Row("entropy of clicks less that of lists", seen.narrow, self.narrow, "above: single_mode_query"),
+            Row(
+                "effective rank of item vectors", seen.effective_rank, self.effective_rank, "below: embedding_collapse"
+            ),
+            Row("share of exact results missed", seen.missed, self.missed, "above: low_nprobe"),
+            Row("share of a list found in another query's", seen.shared, self.shared, "above: popularity_bias"),
+            Row("distinct products in what was found", seen.products, PLACES, "below: no reranker can fill a page"),
+        )
+
+
+def _experiment(cause: str, no_exact: bool, no_clicks: bool) -> str | None:
+    """What would decide between the cause and those that nobody measured."""
+    if cause in (HEALTHY, "single_mode_query") and no_exact:
+        return "search 200 of these queries again without an index: what it finds more widely, the index has missed"
+    if cause == HEALTHY and no_clicks:
+        return "log what users click after these queries and their reformulations: do they mean more than is listed?"
+    return None
+
+
+def _why(name: str, cause: str, over: Mapping[str, float]) -> str:
+    return f"over its threshold, but {cause} explains it" if name in over else "within its threshold"
+
+
+def signals(lists: ServedLists, exact: ExactLists | None, clicked: ClickedItems | None, like: float) -> Signals:
+    centred = normalize(lists.vectors - lists.vectors.mean(0), dim=1)
+    clicks = None if clicked is None else clicked.clicks
+    return Signals(
+        duplicates=float(twins(centred, lists.shown, like).double().mean()),
+        narrow=float("nan") if clicks is None else _narrow(centred, lists.found, clicks, like),
+        effective_rank=effective_rank(lists.vectors),
+        missed=float("nan") if exact is None else _missed(lists.found, exact.found),
+        shared=_shared(lists.shown) - (0.0 if clicks is None else _shared(clicks[:, : lists.shown.shape[1]])),
+        products=float((~twins(centred, lists.found, like) & (lists.found >= 0)).double().sum(1).mean()),
+    )
+
+
+def twins(vectors: Tensor, lists: Tensor, like: float) -> Tensor:
+    """[Q, n] whether an earlier place of the list [Q, n] holds a vector as like as that."""
+    held = vectors[lists.clamp(min=0)]
+    earlier = torch.ones(lists.shape[1], lists.shape[1], dtype=torch.bool).tril(-1)
+    there = lists >= 0
+    return ((held @ held.transpose(1, 2) > like) & earlier & there[:, None] & there[:, :, None]).any(2)
+
+
+def effective_rank(vectors: Tensor) -> float:
+    """(sum of eigenvalues)^2 over the sum of their squares, of the second moments: D for a sphere, 1 for a line."""
+    moments = (vectors.T @ vectors).double() / len(vectors)
+    return float(moments.trace() ** 2 / moments.square().sum())
+
+
+def clusters(vectors: Tensor, num: int) -> Tensor:
+    """[N] int64 cluster of each vector by spherical k-means, started from vectors far from each other."""
+    place, nearest, taken = 0, torch.full((len(vectors),), -torch.inf), []
+    for _ in range(min(num, len(vectors))):
+        taken.append(place)
+        nearest = torch.maximum(nearest, vectors @ vectors[place])
+        place = int(nearest.argmin())
+    centres = vectors[taken]
+    for _ in range(ROUNDS):
+        label = (vectors @ centres.T).argmax(1)
+        total = torch.zeros_like(centres).index_add_(0, label, vectors)
+        centres = normalize(total, dim=1)
+    return (vectors @ centres.T).argmax(1)
+
+
+def _narrow(vectors: Tensor, found: Tensor, clicks: Tensor, like: float) -> float:
+    """Entropy over clusters of clicks less that of as many found items, near-twins of both counted once."""
+    label = clusters(vectors, CLUSTERS)
+    gaps = []
+    for row, again, clicked, twice in zip(
+        found, twins(vectors, found, like), clicks, twins(vectors, clicks, like), strict=True
+    ):
+        wanted, listed = clicked[(clicked >= 0) & ~twice], row[(row >= 0) & ~again]
+        num = min(len(wanted), len(listed), PLACES)
+        gaps.append(_entropy(label[wanted[:num]]) - _entropy(label[listed[:num]]))
+    return sum(gaps) / len(gaps)
+
+
+def _entropy(labels: Tensor) -> float:
+    share = labels.bincount().double() / max(1, len(labels))
+    return float(-torch.xlogy(share, share).sum())
+
+
+def _missed(found: Tensor, exact: Tensor) -> float:
+    hit = ((exact[:, :, None] == found[:, None]) & (exact >= 0)[:, :, None]).any(2).sum()
+    return 1 - float(hit / (exact >= 0).sum())
+
+
+def _shared(lists: Tensor) -> float:
+    """Mean over pairs of queries of the share of one's items that the other has."""
+    rows = torch.arange(len(lists))[:, None].expand_as(lists)
+    there = lists >= 0
+    held = torch.zeros(len(lists), int(lists.max()) + 1)
+    held[rows[there], lists[there]] = 1.0
+    common = held @ held.T
+    size = held.sum(1)
+    num = len(lists)
+    return float((common.sum(1) - size).sum() / (size.sum() * (num - 1)))
