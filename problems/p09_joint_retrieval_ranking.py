@@ -12,11 +12,12 @@ whole corpus: it needs the coarse factors, at a sharp temperature and with large
 far. Ranking orders items that all have the right topic: it needs the fine factors. In a narrow embedding the coarse factors
 take the room. The gradients need not oppose each other for that, and here they don't.
 
-What else may look like it. *Magnitude*: one loss drowns the other even though there is room for both. *Conflict*: the labels of
-the two tasks disagree and one score must serve both. *False negatives*: hard mining pushes away items that the user would
-have liked. *An untrained head*: the encoder holds what ranking needs, the head doesn't read it. *Candidate shift*: better
-retrieval brings harder lists, so NDCG on each system's own lists falls with a ranker that is as good as before. Labels of
-different spaces, clicks for one and all items for the other, and a cosine that discards magnitude add to the first of these.
+What else may look like it. *Magnitude*: one loss drowns the other even though there is room for both. *Conflict*: the labels
+of the two tasks disagree and one score must serve both. *False negatives*: hard mining pushes away items that the user would
+have liked; with a corrected softmax that cost ranking nothing here. *An untrained head*: the encoder holds what ranking
+needs, the head doesn't read it. *Candidate shift*: better retrieval brings harder lists, so NDCG on each system's own lists
+falls with a ranker that is as good as before. Labels of different spaces, clicks for one and all items for the other, and a
+cosine that discards magnitude add to the first of these.
 
 What to do. Widen what is shared, or share the low layers and split late: a projection for each task, ranking's own towers
 and cross features (PLE, Tang et al. 2020). Balance the losses: weights, gradient norms (GradNorm, Chen et al. 2018),
@@ -31,7 +32,7 @@ model that only ranks. Twice the steps for both don't close the gap. NDCG is mea
 Diagnosis
 ---------
 `SharedEncoderConflict` asks, from the cheapest to the dearest: are the lists the same? does a new head on the frozen encoder
-bring ranking back? does leaving out suspicious negatives? do equal gradient norms? does a wider embedding? do towers of
+bring ranking back? do equal gradient norms? does a wider embedding? do towers of
 their own? A linear probe of item attributes shows what information is gone. The cosine of the two gradients stands beside,
 as a row that decides nothing.
 
@@ -132,6 +133,7 @@ PROBLEM = Problem(
         "weighted": recipe,
         "pcgrad": partial(recipe, balancer=Surgery(method="pcgrad")),
         "shown_negatives": partial(recipe, negatives="shown"),
+        "mined_negatives": partial(recipe, negatives="mined"),
         "private_shown": partial(private, negatives="shown"),
         "stop_gradient": partial(private, stop_gradient=True),
         "separate": partial(recipe, sharing="separate"),
@@ -156,27 +158,26 @@ PROBLEM = Problem(
     ),
     control=(
         Keeps(metric=NDCG, arm="pcgrad", versus="joint", within=0.01),
-        Keeps(metric=NDCG, arm="joint", versus="rank_only", within=0.01, at="no_fine"),
+        Keeps(metric=NDCG, arm="joint", versus="rank_only", within=0.01, side="below", at="no_fine"),
         Keeps(metric=NDCG, arm="joint", versus="rank_only", within=0.01, side="below", at="roomy"),
     ),
     detector=SharedEncoderConflict(),
     cases=(
         Case(cause="shared_capacity", arm="joint", world={}),
         Case(cause="shared_capacity", arm="balanced", world={"width": 7}, fresh=True),
-        Case(cause="scale_dominance", arm="joint", world=ROOMY | {"agree": 0.0, "retrieval": 30.0}),
-        Case(cause="scale_dominance", arm="joint", world={"width": 40, "agree": 0.1, "retrieval": 50.0}, fresh=True),
+        Case(cause="scale_dominance", arm="joint", world=ROOMY | {"agree": 0.0}),
+        Case(cause="scale_dominance", arm="joint", world={"width": 40, "agree": 0.1, "retrieval": 10.0}, fresh=True),
         Case(cause="gradient_conflict", arm="joint", world=ROOMY | {"agree": -1.0, "sharing": "joined"}),
         Case(
             cause="gradient_conflict", arm="joint", world={"width": 24, "agree": -0.7, "sharing": "joined"}, fresh=True
         ),
         Case(cause="candidate_shift", arm="joint", world=ROOMY | {"shift": 1.0}),
         Case(cause="candidate_shift", arm="joint", world={"width": 40, "shift": 1.5}, fresh=True),
-        Case(cause="false_negatives", arm="joint", world=ROOMY | {"negatives": "mined"}),
-        Case(cause="false_negatives", arm="joint", world={"width": 24, "negatives": "mined"}, fresh=True),
         Case(cause="head_undertrained", arm="joint", world=ROOMY | {"head_from": 0.9}),
         Case(cause="head_undertrained", arm="joint", world={"width": 24, "head_from": 0.95}, fresh=True),
         Case(cause=HEALTHY, arm="joint", world=ROOMY),
         Case(cause=HEALTHY, arm="joint", world={"width": 40, "fine": 1.2}, fresh=True),
+        Case(cause=HEALTHY, arm="mined_negatives", world=ROOMY, fresh=True),
         Case(cause="shared_capacity|head_undertrained", arm="joint", world={"head_from": 0.85}, fresh=True),
     ),
     ceiling="ceiling",

@@ -64,13 +64,13 @@ class TrainJoint:
         """Untrained, the ranking answer at the rate of likes."""
         return self.towers.build(logs.users.shape[1], float(logs.train.likes.mean()), seed)
 
-    def taught(self, model: JointModel, logs: CoarseFineLogs, seed: int, judge: Tensor | None = None) -> JointRun:
-        """Train this model in place; judge [U, I] are scores by which a negative may turn out to be none."""
+    def taught(self, model: JointModel, logs: CoarseFineLogs, seed: int) -> JointRun:
+        """Train this model in place."""
         trace = Trace(every=max(1, self.train.steps // TRACED))
         balanced = Balanced(self.towers.shared, len(TASKS), seed, self.balancer, trace)
         lesson = Lesson(
             (logs.train.user, logs.train.items, logs.train.clicks, logs.train.likes),
-            losses_of(self, logs, judge),
+            losses_of(self, logs),
             lambda held: sum(quality(held, logs)) / 2,
             backward=late(balanced, model.head(), round(self.head_from * self.train.steps)),
         )
@@ -90,7 +90,7 @@ class TrainJoint:
         return joint_evidence.evidence(self, fitted, logs, seed)
 
 
-def losses_of(spec: TrainJoint, logs: CoarseFineLogs, judge: Tensor | None = None) -> Any:
+def losses_of(spec: TrainJoint, logs: CoarseFineLogs) -> Any:
     """loss(model, user [B], items [B, K], clicks, likes) -> [2]; every item of the catalogue is encoded once a step."""
     num = len(logs.items)
     clicked = torch.bincount(logs.train.items[logs.train.clicks > 0], minlength=num).float()
@@ -108,7 +108,7 @@ def losses_of(spec: TrainJoint, logs: CoarseFineLogs, judge: Tensor | None = Non
         if spec.negatives == "mined":
             pool = concat(pool, _pool(seen.find_item, _mined(seen, items, clicks), log_p))
         query, target = seen.find_user[row] / TEMPERATURE, torch.arange(len(positive))
-        each = infonce(query, pool, target) if judge is None else _masked(query, pool, judge[user[row]])
+        each = infonce(query, pool, target)
         logits = model.rank(seen.rank_user[:, None].expand(-1, items.shape[1], -1), seen.rank_item[items])
         return torch.stack([each.mean(), F.binary_cross_entropy_with_logits(logits, likes)]) * weights
 
@@ -139,16 +139,6 @@ def _mined(seen: Encoded, items: Tensor, clicks: Tensor, each: int = 8) -> Tenso
     scores = (seen.find_user @ seen.find_item.T).detach()
     scores.scatter_add_(1, items, torch.where(clicks > 0, -10.0, 0.0))
     return scores.topk(each, dim=1).indices.flatten()
-
-
-def _masked(query: Tensor, pool: Candidates, judge: Tensor) -> Tensor:
-    """[B] sampled softmax that leaves out what the judge [B, I] prefers to the positive, which is at place i for query i."""
-    logits = query @ pool.vectors.T - pool.log_q
-    scores = judge[:, pool.ids]  # [B, N]
-    own = torch.arange(len(query))
-    out = (scores > scores[own, own][:, None]) | (pool.ids[None] == pool.ids[own][:, None])
-    out[own, own] = False
-    return F.cross_entropy(logits.masked_fill(out, -torch.inf), own, reduction="none")
 
 
 def _pool(vectors: Tensor, items: Tensor, log_p: Tensor) -> Candidates:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from recsys.balance.balancer import norms
 from recsys.balance.norm_ema import GradNormEMA
 from recsys.diagnose import tasks as names
 from recsys.diagnose.diagnosis import Evidence
-from recsys.diagnose.shared_encoder import MASKED, REFITTED, AttributeProbe, CandidateSwap, Negatives
+from recsys.diagnose.shared_encoder import REFITTED, AttributeProbe, CandidateSwap, Negatives
 from recsys.diagnose.tasks import GradientTrace, Interventions
 from recsys.recipes import joint
 from recsys.worlds.coarse_fine import CoarseFineLogs
@@ -28,13 +28,12 @@ def evidence(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int)
     separate = replace(recipe.towers, sharing="separate", stop_gradient=False)
     unclipped = replace(recipe.train, clip=None)  # each loss then trains as if the other weren't there
     alone = replace(recipe, towers=separate, balancer=None, train=unclipped, head_from=0.0).fit(logs, seed)
-    judge = judged(alone.model, logs)
     return Evidence.of(
         gradient_trace(run),
         candidate_swap(alone.model, run.model, logs),
-        Negatives(false_share(run.model, judge, logs)),
+        Negatives(false_share(run.model, alone.model, logs)),
         AttributeProbe(attributes(run.model, logs), attributes(alone.model, logs)),
-        interventions(recipe, (run, alone), judge, logs, seed),
+        interventions(recipe, (run, alone), logs, seed),
     )
 
 
@@ -58,20 +57,15 @@ def candidate_swap(old: nn.Module, new: nn.Module, logs: CoarseFineLogs) -> Cand
 
 
 @torch.no_grad()
-def false_share(model: nn.Module, judge: Tensor, logs: CoarseFineLogs) -> float:
-    """Share of the softmax's mass on negatives that the judge [U, I] puts above the positive, over validation clicks."""
-    row, place = (logs.valid.clicks[:200] > 0).nonzero(as_tuple=True)
-    user, positive = logs.valid.user[row], logs.valid.items[row, place]
-    retrieved, preferred = joint.answers(model, logs, user[:, None], positive[:, None])[0], judge[user]
-    mass = (retrieved[user] / joint.TEMPERATURE).scatter(1, positive[:, None], -torch.inf).softmax(dim=1)
-    return float((mass * (preferred > preferred.gather(1, positive[:, None]))).sum(dim=1).mean())
-
-
-def judged(model: nn.Module, logs: CoarseFineLogs, block: int = 100) -> Tensor:
-    """[U, I] ranking scores of all pairs."""
-    everything = torch.arange(len(logs.items))
-    users = torch.arange(len(logs.users)).split(block)
-    return torch.cat([joint.answers(model, logs, part[:, None], everything.expand(len(part), -1))[1] for part in users])
+def false_share(model: nn.Module, judge: nn.Module, logs: CoarseFineLogs, lists: int = 100) -> float:
+    """Share of the softmax's mass on negatives that the judge ranks above the positive, over clicks of validation lists."""
+    row, place = (logs.valid.clicks[:lists] > 0).nonzero(as_tuple=True)
+    user, positive = logs.valid.user[:lists, None], logs.valid.items[row, place][:, None]
+    everything = torch.arange(len(logs.items)).expand(len(user), -1)
+    preferred = joint.answers(judge, logs, user, everything)[1][row]  # [P, I]
+    retrieved = joint.answers(model, logs, user, everything)[0][user[row, 0]]
+    mass = (retrieved / joint.TEMPERATURE).scatter(1, positive, -torch.inf).softmax(dim=1)
+    return float((mass * (preferred > preferred.gather(1, positive))).sum(dim=1).mean())
 
 
 @torch.no_grad()
@@ -89,7 +83,7 @@ def attributes(model: nn.Module, logs: CoarseFineLogs, folds: int = 2) -> np.nda
 
 
 def interventions(
-    recipe: TrainJoint, known: tuple[JointRun, JointRun], judge: Tensor, logs: CoarseFineLogs, seed: int
+    recipe: TrainJoint, known: tuple[JointRun, JointRun], logs: CoarseFineLogs, seed: int
 ) -> Interventions:
     """Trainings with one thing changed; those that explain a loss are run only if ranking has lost."""
     run, alone = known
@@ -99,7 +93,6 @@ def interventions(
         heard = replace(recipe, balancer=GradNormEMA(), weights=(1.0, 1.0))
         runs = {
             REFITTED: refitted(recipe, run, logs, seed),
-            MASKED: recipe.taught(recipe.model(logs, seed), logs, seed, judge).model,
             names.NORMALISED: heard.fit(logs, seed).model,
             names.WIDER: replace(heard, towers=replace(recipe.towers, width=2 * recipe.towers.width))
             .fit(logs, seed)

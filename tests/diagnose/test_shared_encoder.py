@@ -11,7 +11,7 @@ from recsys.diagnose.tasks import GradientTrace, Interventions
 
 TASKS = ("retrieval", "ranking")
 FINE, LOST = {"as_is": (0.8, 0.7), "alone": (0.8, 0.7)}, {"as_is": (0.8, 0.6), "alone": (0.8, 0.7)}
-USELESS = dict.fromkeys(("refitted", "masked", "normalised", "wider", "split"), (0.8, 0.605))
+USELESS = dict.fromkeys(("refitted", "normalised", "wider", "split"), (0.8, 0.605))
 BACK = (0.79, 0.69)
 
 
@@ -35,7 +35,6 @@ CAUSES = [
     (HEALTHY, evidence(FINE)),
     ("candidate_shift", evidence(FINE, (0.7, 0.5, 0.7, 0.5))),
     ("head_undertrained", evidence(LOST | USELESS | {"refitted": BACK}, FALLEN)),
-    ("false_negatives", evidence(LOST | USELESS | {"masked": BACK}, FALLEN, false=0.6)),
     (
         "scale_dominance",
         evidence(LOST | USELESS | {"normalised": BACK, "wider": BACK, "split": BACK}, FALLEN, ratio=90),

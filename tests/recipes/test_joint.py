@@ -7,9 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import ndcg_score
 
-from recsys.candidates import Candidates
 from recsys.heads.joint_towers import JointTowers
-from recsys.recipes.joint import TrainJoint, _masked, list_ndcg, recall
+from recsys.recipes.joint import TrainJoint, list_ndcg, recall
 from recsys.train.fit import Fit
 from recsys.worlds.coarse_fine import CoarseFineWorld
 
@@ -30,17 +29,6 @@ def test_recall_is_the_share_of_gains_within_the_first_hundred() -> None:
     best = [set(np.argsort(-scores[u])[:100]) for u in user]
     hit = np.array([[item in best[i] for item in row] for i, row in enumerate(items)])
     assert found == pytest.approx((gains * hit).sum() / gains.sum())
-
-
-def test_masked_negatives_leave_the_softmax() -> None:
-    torch.manual_seed(0)
-    query, vectors, ids = torch.randn(3, 4), torch.randn(5, 4), torch.tensor([7, 2, 7, 0, 4])
-    judge = torch.randn(3, 8)
-    found = _masked(query, Candidates(vectors, ids, torch.zeros(5)), judge)
-    for i in range(3):
-        logits = query[i] @ vectors.T
-        kept = [j for j in range(5) if j == i or (ids[j] != ids[i] and judge[i, ids[j]] <= judge[i, ids[i]])]
-        assert float(found[i]) == pytest.approx(float(logits[kept].logsumexp(0) - logits[i]), rel=1e-5)
 
 
 def test_a_late_head_keeps_its_first_weights_until_then() -> None:
