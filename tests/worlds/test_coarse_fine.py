@@ -35,7 +35,7 @@ def test_lists_are_distinct_items_of_the_users_topic_and_later_ones_narrower() -
 
     assert match(plain, "train") > 2 * float(plain.truth.like.mean())
     assert match(plain, "later") == pytest.approx(match(plain, "valid"), abs=0.03)
-    assert match(shifted, "later") > match(shifted, "valid") + 0.05
+    assert match(shifted, "later") > match(shifted, "valid") + 0.015
     assert torch.equal(plain.logs.valid.items, shifted.logs.valid.items)
 
 
