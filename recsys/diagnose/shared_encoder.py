@@ -81,7 +81,7 @@ class SharedEncoderConflict:
 
     below: float = names.BELOW
     share: float = 0.5
-    ratio: float = 30.0
+    ratio: float = 15.0
     needs: ClassVar[tuple[type[Part], ...]] = (GradientTrace, Interventions, CandidateSwap)
     causes: ClassVar[tuple[str, ...]] = (
         CANDIDATE_SHIFT,
@@ -167,10 +167,9 @@ class _Reading:
 
     @property
     def ratio(self) -> float:
-        """Geometric mean over the trace: a single short gradient doesn't decide it. 1 where the tasks share nothing."""
+        """Mean over the trace; 1 where the tasks share nothing."""
         known = (self.trace.norms > 0).all(axis=1)
-        logs = np.log(self.trace.norms[known])
-        return float(np.exp((logs[:, 0] - logs[:, 1]).mean())) if known.any() else 1.0
+        return float((self.trace.norms[known, 0] / self.trace.norms[known, 1]).mean()) if known.any() else 1.0
 
     @property
     def cosine(self) -> float:

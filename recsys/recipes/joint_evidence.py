@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -85,25 +86,28 @@ def attributes(model: nn.Module, logs: CoarseFineLogs, folds: int = 2) -> np.nda
 def interventions(
     recipe: TrainJoint, known: tuple[JointRun, JointRun], logs: CoarseFineLogs, seed: int
 ) -> Interventions:
-    """Trainings with one thing changed; those that explain a loss are run only if ranking has lost."""
+    """Trainings with one thing changed, from the cheapest on, until one brings ranking back."""
     run, alone = known
-    runs: dict[str, nn.Module] = {names.AS_IS: run.model, names.ALONE: alone.model}
-    found = {name: joint.quality(model, logs) for name, model in runs.items()}
-    if found[names.ALONE][1] - found[names.AS_IS][1] > names.BELOW:
-        heard = replace(recipe, balancer=GradNormEMA(), weights=(1.0, 1.0))
-        runs = {
-            REFITTED: refitted(recipe, run, logs, seed),
-            names.NORMALISED: heard.fit(logs, seed).model,
-            names.WIDER: replace(heard, towers=replace(recipe.towers, width=2 * recipe.towers.width))
-            .fit(logs, seed)
-            .model,
-            names.SPLIT: replace(heard, towers=replace(recipe.towers, sharing="private")).fit(logs, seed).model,
-        }
-        found |= {name: joint.quality(model, logs) for name, model in runs.items()}
+    found = {names.AS_IS: joint.quality(run.model, logs), names.ALONE: joint.quality(alone.model, logs)}
+    wanted = found[names.ALONE][1] - names.BELOW
+    heard = replace(recipe, balancer=GradNormEMA(), weights=(1.0, 1.0))
+    wider = replace(heard, towers=replace(recipe.towers, width=2 * recipe.towers.width))
+    split = replace(heard, towers=replace(recipe.towers, sharing="private"))
+    tries: dict[str, Callable[[], JointRun]] = {
+        REFITTED: lambda: refitted(recipe, run, logs, seed),
+        names.NORMALISED: lambda: heard.fit(logs, seed),
+        names.WIDER: lambda: wider.fit(logs, seed),
+        names.SPLIT: lambda: split.fit(logs, seed),
+    }
+    last = names.AS_IS
+    for name, train in tries.items():
+        if found[last][1] >= wanted:
+            break
+        found[name], last = joint.quality(train().model, logs), name
     return Interventions(joint.TASKS, found)
 
 
-def refitted(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int) -> nn.Module:
+def refitted(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int) -> JointRun:
     """A new ranking head on the frozen encoder, by ranking's loss alone in as many steps."""
     model = deepcopy(run.model)
     assert isinstance(model, joint.JointModel)
@@ -112,4 +116,4 @@ def refitted(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int)
     model.factor, model.offset = fresh.factor, fresh.offset
     for held in (*model.trunks.parameters(), *model.projections.parameters()):
         held.requires_grad_(False)
-    return replace(recipe, balancer=None, weights=(0.0, 1.0), head_from=0.0).taught(model, logs, seed).model
+    return replace(recipe, balancer=None, weights=(0.0, 1.0), head_from=0.0).taught(model, logs, seed)

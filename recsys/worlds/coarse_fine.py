@@ -51,7 +51,8 @@ class CoarseFineWorld:
     Lists are drawn by topic alone, so inside a list only the fine part tells good from bad. `fine` 0 removes what the two
     tasks could compete for. A click has the fine part times `agree`: at 1 labels have the same chances, at 0 people click
     by topic alone, at -1 what is clicked for its style is disliked for it. `shift` makes the lists shown after the change of
-    system narrower: better retrieval brings harder lists, whatever the ranker. Features render the latents by a fixed map.
+    system harder, whatever the ranker: substitutes, without what the user would clearly like or dislike. Features render
+    the latents by a fixed map.
     """
 
     fine: float = 1.5
@@ -80,8 +81,8 @@ class CoarseFineWorld:
         click = (base + self.agree * self.fine * fine).sigmoid()
         like = (base + self.fine * fine).sigmoid()
 
-        def shown(part: str, num: int, sharpness: float = SHARPNESS) -> Shown:
-            user, listed = self._lists(coarse, num, sharpness, seed, part)
+        def shown(part: str, num: int, narrowed: float = 0.0) -> Shown:
+            user, listed = self._lists(SHARPNESS * coarse - narrowed * fine.square(), num, seed, part)
             outcomes = (_draw(chance[user[:, None], listed], seed, part, name) for name, chance in chances.items())
             return Shown(user, listed, *outcomes)
 
@@ -94,18 +95,18 @@ class CoarseFineWorld:
             attributes=items[:, GRAIN:] + 0.3 * torch.randn(len(items), GRAIN, generator=torch_rng(seed, "attributes")),
             train=shown("train", self.num_lists),
             valid=shown("valid", held),
-            later=shown("later", held, SHARPNESS * (1 + 4 * self.shift)),
+            later=shown("later", held, 2 * self.shift),
             test_user=test.user,
             test_items=test.items,
         )
         return Sample(logs, CoarseFineTruth(click, like, items[:, GRAIN:], item_topic))
 
-    def _lists(self, coarse: Tensor, num: int, sharpness: float, seed: int, part: str) -> tuple[Tensor, Tensor]:
-        """Users [n] and distinct items [n, K], drawn in proportion to exp(sharpness * topic match) (Gumbel's top K)."""
+    def _lists(self, draw: Tensor, num: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
+        """Users [n] and distinct items [n, K], drawn in proportion to exp(draw [U, I]) (Gumbel's top K)."""
         generator = torch_rng(seed, "lists", part)
         user = torch.randint(self.num_users, (num,), generator=generator)
         waits = torch.empty(num, self.num_items).exponential_(generator=generator)
-        return user, (sharpness * coarse[user] - waits.log()).topk(self.list_size, dim=1).indices
+        return user, (draw[user] - waits.log()).topk(self.list_size, dim=1).indices
 
 
 def _around(centres: Tensor, num: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
