@@ -235,6 +235,7 @@ PROBLEM = Problem(
         space={"learning_rate": (3e-3, 6e-3, 1e-2)},
         trials=3,
         seeds=(0,),
+        per_setting=True,
         own={
             "static": {"dwell_weight": (1 / 900, 1 / 90, 1 / 9000)},
             "static_grid": {"learning_rate": (3e-3,)},  # seventeen models as it is

@@ -27,7 +27,7 @@ from recsys.worlds.world import World
 TASKS = ("retrieval", "ranking")
 RECALL_AT, NDCG_AT, TEMPERATURE = 100, 10, 0.07
 RECALL, NDCG = f"recall@{RECALL_AT}", f"ndcg@{NDCG_AT}"
-TRACED = 40
+TRACED = 20
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TrainJoint:
     weights: tuple[float, float] = (1.0, 1.0)  # of retrieval and ranking, before any balancer
     negatives: Literal["batch", "shown", "mined"] = "batch"  # what joins the batch's positives in the pool
     head_from: float = 0.0  # share of the steps after which the ranking head learns; the fault is a late start
-    train: Fit = Fit(steps=400, batch=64, learning_rate=3e-3, checks=8)
+    train: Fit = Fit(steps=300, batch=32, learning_rate=3e-3, checks=8)
     scores: Literal["model", "truth"] = "model"
 
     def fit(self, logs: CoarseFineLogs, seed: int) -> JointRun:
@@ -62,15 +62,15 @@ class TrainJoint:
 
     def model(self, logs: CoarseFineLogs, seed: int) -> JointModel:
         """Untrained, the ranking answer at the rate of likes."""
-        return self.towers.build(logs.users.shape[1], float(logs.likes.mean()), seed)
+        return self.towers.build(logs.users.shape[1], float(logs.train.likes.mean()), seed)
 
-    def taught(self, model: JointModel, logs: CoarseFineLogs, seed: int, judge: Tensor | None = None) -> JointRun:
-        """Train this model in place; judge [U, I] are scores by which a negative may turn out to be none."""
+    def taught(self, model: JointModel, logs: CoarseFineLogs, seed: int) -> JointRun:
+        """Train this model in place."""
         trace = Trace(every=max(1, self.train.steps // TRACED))
         balanced = Balanced(self.towers.shared, len(TASKS), seed, self.balancer, trace)
         lesson = Lesson(
-            (logs.list_user, logs.list_items, logs.clicks, logs.likes),
-            losses_of(self, logs, judge),
+            (logs.train.user, logs.train.items, logs.train.clicks, logs.train.likes),
+            losses_of(self, logs),
             lambda held: sum(quality(held, logs)) / 2,
             backward=late(balanced, model.head(), round(self.head_from * self.train.steps)),
         )
@@ -90,11 +90,11 @@ class TrainJoint:
         return joint_evidence.evidence(self, fitted, logs, seed)
 
 
-def losses_of(spec: TrainJoint, logs: CoarseFineLogs, judge: Tensor | None = None) -> Any:
+def losses_of(spec: TrainJoint, logs: CoarseFineLogs) -> Any:
     """loss(model, user [B], items [B, K], clicks, likes) -> [2]; every item of the catalogue is encoded once a step."""
     num = len(logs.items)
-    clicked = torch.bincount(logs.list_items[logs.clicks > 0], minlength=num).float()
-    passed = torch.bincount(logs.list_items[logs.clicks == 0], minlength=num).float()
+    clicked = torch.bincount(logs.train.items[logs.train.clicks > 0], minlength=num).float()
+    passed = torch.bincount(logs.train.items[logs.train.clicks == 0], minlength=num).float()
     log_p, log_passed = ((held / held.sum()).clamp(min=1e-9).log() for held in (clicked, passed))
     infonce, weights = SampledSoftmax(), torch.tensor(spec.weights)
 
@@ -108,7 +108,7 @@ def losses_of(spec: TrainJoint, logs: CoarseFineLogs, judge: Tensor | None = Non
         if spec.negatives == "mined":
             pool = concat(pool, _pool(seen.find_item, _mined(seen, items, clicks), log_p))
         query, target = seen.find_user[row] / TEMPERATURE, torch.arange(len(positive))
-        each = infonce(query, pool, target) if judge is None else _masked(query, pool, judge[user[row]])
+        each = infonce(query, pool, target)
         logits = model.rank(seen.rank_user[:, None].expand(-1, items.shape[1], -1), seen.rank_item[items])
         return torch.stack([each.mean(), F.binary_cross_entropy_with_logits(logits, likes)]) * weights
 
@@ -141,16 +141,6 @@ def _mined(seen: Encoded, items: Tensor, clicks: Tensor, each: int = 8) -> Tenso
     return scores.topk(each, dim=1).indices.flatten()
 
 
-def _masked(query: Tensor, pool: Candidates, judge: Tensor) -> Tensor:
-    """[B] sampled softmax that leaves out what the judge [B, I] prefers to the positive, which is at place i for query i."""
-    logits = query @ pool.vectors.T - pool.log_q
-    scores = judge[:, pool.ids]  # [B, N]
-    own = torch.arange(len(query))
-    out = (scores > scores[own, own][:, None]) | (pool.ids[None] == pool.ids[own][:, None])
-    out[own, own] = False
-    return F.cross_entropy(logits.masked_fill(out, -torch.inf), own, reduction="none")
-
-
 def _pool(vectors: Tensor, items: Tensor, log_p: Tensor) -> Candidates:
     return Candidates(vectors[items], items, log_p[items] + math.log(max(1, len(items))))
 
@@ -166,15 +156,16 @@ def answers(model: nn.Module, logs: CoarseFineLogs, user: Tensor, items: Tensor)
 
 def quality(model: nn.Module, logs: CoarseFineLogs) -> tuple[float, float]:
     """Recall@100 of clicked items and NDCG@10 of liked ones on the validation lists, from logged labels."""
-    rows = logs.valid_user[:, None], logs.valid_items
+    rows = logs.valid.user[:, None], logs.valid.items
     retrieved, ranked = answers(model, logs, *rows)
-    return recall(retrieved, *rows, logs.valid_clicks), list_ndcg(ranked, logs.valid_likes)
+    return recall(retrieved, *rows, logs.valid.clicks), list_ndcg(ranked, logs.valid.likes)
 
 
 def recall(scores: Tensor, user: Tensor, items: Tensor, gains: Tensor) -> float:
     """Share of the gains [M, K] of shown items that are among their user's best 100 of all items; scores [U, I]."""
-    threshold = scores.topk(min(RECALL_AT, scores.shape[1]), dim=1).values[:, -1]  # [U]
-    return float((gains * (scores[user, items] >= threshold[user])).sum() / gains.sum())
+    mine = scores[user[:, 0]]  # [M, I]
+    threshold = mine.topk(min(RECALL_AT, mine.shape[1]), dim=1).values[:, -1:]
+    return float((gains * (mine.gather(1, items) >= threshold)).sum() / gains.sum())
 
 
 def list_ndcg(scores: Tensor, gains: Tensor) -> float:

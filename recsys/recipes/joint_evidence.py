@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from recsys.balance.balancer import norms
 from recsys.balance.norm_ema import GradNormEMA
 from recsys.diagnose import tasks as names
 from recsys.diagnose.diagnosis import Evidence
-from recsys.diagnose.shared_encoder import MASKED, REFITTED, AttributeProbe, CandidateSwap, Negatives
+from recsys.diagnose.shared_encoder import REFITTED, AttributeProbe, CandidateSwap, Negatives
 from recsys.diagnose.tasks import GradientTrace, Interventions
 from recsys.recipes import joint
 from recsys.worlds.coarse_fine import CoarseFineLogs
@@ -28,13 +29,12 @@ def evidence(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int)
     separate = replace(recipe.towers, sharing="separate", stop_gradient=False)
     unclipped = replace(recipe.train, clip=None)  # each loss then trains as if the other weren't there
     alone = replace(recipe, towers=separate, balancer=None, train=unclipped, head_from=0.0).fit(logs, seed)
-    judge = judged(alone.model, logs)
     return Evidence.of(
         gradient_trace(run),
         candidate_swap(alone.model, run.model, logs),
-        Negatives(false_share(run.model, judge, logs)),
+        Negatives(false_share(run.model, alone.model, logs)),
         AttributeProbe(attributes(run.model, logs), attributes(alone.model, logs)),
-        interventions(recipe, (run, alone), judge, logs, seed),
+        interventions(recipe, (run, alone), logs, seed),
     )
 
 
@@ -47,8 +47,8 @@ def gradient_trace(run: JointRun) -> GradientTrace:
 
 def candidate_swap(old: nn.Module, new: nn.Module, logs: CoarseFineLogs) -> CandidateSwap:
     """Both rankers on the lists shown before and after the change; the old one is the model that only ranks."""
-    before = logs.valid_user[:, None], logs.valid_items, logs.valid_likes
-    after = logs.later_user[:, None], logs.later_items, logs.later_likes
+    before = logs.valid.user[:, None], logs.valid.items, logs.valid.likes
+    after = logs.later.user[:, None], logs.later.items, logs.later.likes
     found = [
         joint.list_ndcg(joint.answers(model, logs, user, items)[1], likes)
         for model in (old, new)
@@ -58,20 +58,15 @@ def candidate_swap(old: nn.Module, new: nn.Module, logs: CoarseFineLogs) -> Cand
 
 
 @torch.no_grad()
-def false_share(model: nn.Module, judge: Tensor, logs: CoarseFineLogs) -> float:
-    """Share of the softmax's mass on negatives that the judge [U, I] puts above the positive, over validation clicks."""
-    row, place = (logs.valid_clicks[:200] > 0).nonzero(as_tuple=True)
-    user, positive = logs.valid_user[row], logs.valid_items[row, place]
-    retrieved, preferred = joint.answers(model, logs, user[:, None], positive[:, None])[0], judge[user]
-    mass = (retrieved[user] / joint.TEMPERATURE).scatter(1, positive[:, None], -torch.inf).softmax(dim=1)
-    return float((mass * (preferred > preferred.gather(1, positive[:, None]))).sum(dim=1).mean())
-
-
-def judged(model: nn.Module, logs: CoarseFineLogs, block: int = 100) -> Tensor:
-    """[U, I] ranking scores of all pairs."""
-    everything = torch.arange(len(logs.items))
-    users = torch.arange(len(logs.users)).split(block)
-    return torch.cat([joint.answers(model, logs, part[:, None], everything.expand(len(part), -1))[1] for part in users])
+def false_share(model: nn.Module, judge: nn.Module, logs: CoarseFineLogs, lists: int = 100) -> float:
+    """Share of the softmax's mass on negatives that the judge ranks above the positive, over clicks of validation lists."""
+    row, place = (logs.valid.clicks[:lists] > 0).nonzero(as_tuple=True)
+    user, positive = logs.valid.user[:lists, None], logs.valid.items[row, place][:, None]
+    everything = torch.arange(len(logs.items)).expand(len(user), -1)
+    preferred = joint.answers(judge, logs, user, everything)[1][row]  # [P, I]
+    retrieved = joint.answers(model, logs, user, everything)[0][user[row, 0]]
+    mass = (retrieved / joint.TEMPERATURE).scatter(1, positive, -torch.inf).softmax(dim=1)
+    return float((mass * (preferred > preferred.gather(1, positive))).sum(dim=1).mean())
 
 
 @torch.no_grad()
@@ -89,34 +84,36 @@ def attributes(model: nn.Module, logs: CoarseFineLogs, folds: int = 2) -> np.nda
 
 
 def interventions(
-    recipe: TrainJoint, known: tuple[JointRun, JointRun], judge: Tensor, logs: CoarseFineLogs, seed: int
+    recipe: TrainJoint, known: tuple[JointRun, JointRun], logs: CoarseFineLogs, seed: int
 ) -> Interventions:
-    """Trainings with one thing changed; those that explain a loss are run only if ranking has lost."""
+    """Trainings with one thing changed, from the cheapest on, until one brings ranking back."""
     run, alone = known
-    runs: dict[str, nn.Module] = {names.AS_IS: run.model, names.ALONE: alone.model}
-    found = {name: joint.quality(model, logs) for name, model in runs.items()}
-    if found[names.ALONE][1] - found[names.AS_IS][1] > names.BELOW:
-        heard = replace(recipe, balancer=GradNormEMA(), weights=(1.0, 1.0))
-        runs = {
-            REFITTED: refitted(recipe, run, logs, seed),
-            MASKED: recipe.taught(recipe.model(logs, seed), logs, seed, judge).model,
-            names.NORMALISED: heard.fit(logs, seed).model,
-            names.WIDER: replace(heard, towers=replace(recipe.towers, width=2 * recipe.towers.width))
-            .fit(logs, seed)
-            .model,
-            names.SPLIT: replace(heard, towers=replace(recipe.towers, sharing="private")).fit(logs, seed).model,
-        }
-        found |= {name: joint.quality(model, logs) for name, model in runs.items()}
+    found = {names.AS_IS: joint.quality(run.model, logs), names.ALONE: joint.quality(alone.model, logs)}
+    wanted = found[names.ALONE][1] - names.BELOW
+    heard = replace(recipe, balancer=GradNormEMA(), weights=(1.0, 1.0))
+    wider = replace(heard, towers=replace(recipe.towers, width=2 * recipe.towers.width))
+    split = replace(heard, towers=replace(recipe.towers, sharing="private"))
+    tries: dict[str, Callable[[], JointRun]] = {
+        REFITTED: lambda: refitted(recipe, run, logs, seed),
+        names.NORMALISED: lambda: heard.fit(logs, seed),
+        names.WIDER: lambda: wider.fit(logs, seed),
+        names.SPLIT: lambda: split.fit(logs, seed),
+    }
+    last = names.AS_IS
+    for name, train in tries.items():
+        if found[last][1] >= wanted:
+            break
+        found[name], last = joint.quality(train().model, logs), name
     return Interventions(joint.TASKS, found)
 
 
-def refitted(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int) -> nn.Module:
+def refitted(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int) -> JointRun:
     """A new ranking head on the frozen encoder, by ranking's loss alone in as many steps."""
     model = deepcopy(run.model)
     assert isinstance(model, joint.JointModel)
-    fresh = recipe.towers.build(logs.users.shape[1], float(logs.likes.mean()), seed + 1)
+    fresh = recipe.towers.build(logs.users.shape[1], float(logs.train.likes.mean()), seed + 1)
     model.ranker = fresh.ranker
     model.factor, model.offset = fresh.factor, fresh.offset
     for held in (*model.trunks.parameters(), *model.projections.parameters()):
         held.requires_grad_(False)
-    return replace(recipe, balancer=None, weights=(0.0, 1.0), head_from=0.0).taught(model, logs, seed).model
+    return replace(recipe, balancer=None, weights=(0.0, 1.0), head_from=0.0).taught(model, logs, seed)

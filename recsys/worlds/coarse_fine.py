@@ -14,57 +14,61 @@ from recsys.worlds.truth_coarse_fine import CoarseFineTruth
 from recsys.worlds.world import Logs, Sample
 
 GRAIN = 6  # dimensions of each latent part
-TOPIC_GAIN, BIAS = 6.0, 0.0
+TOPIC_GAIN = 6.0
+SHARPNESS = 8.0  # of the logging policy: how much more often it shows what has the user's topic
 NEAR = 0.25  # spread of items and users around their topic
 FEATURE_NOISE = 0.05
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Lists that were shown, and what became of each place: retrieval learns from clicks, ranking from likes."""
+
+    user: Tensor  # [L]
+    items: Tensor  # [L, K]
+    clicks: Tensor  # [L, K] 0 or 1
+    likes: Tensor  # [L, K] 0 or 1
+
+
+@dataclass(frozen=True)
 class CoarseFineLogs(Logs):
-    """Lists that were shown, with what was clicked and what was liked; features of users and items."""
+    """Features and lists; those shown `later` come from after the change of system. Test lists are without outcomes."""
 
     users: Tensor  # [U, D] features
     items: Tensor  # [I, D] features
     attributes: Tensor  # [I, 6] catalogue attributes such as price and quality, noisy
-    list_user: Tensor  # [L] training lists
-    list_items: Tensor  # [L, K]
-    clicks: Tensor  # [L, K] 0 or 1: what retrieval learns from
-    likes: Tensor  # [L, K] 0 or 1: what ranking learns from
-    valid_user: Tensor  # [V]
-    valid_items: Tensor  # [V, K]
-    valid_clicks: Tensor  # [V, K]
-    valid_likes: Tensor  # [V, K]
-    later_user: Tensor  # [W] lists shown after the change of system
-    later_items: Tensor  # [W, K]
-    later_likes: Tensor  # [W, K]
+    train: Shown
+    valid: Shown
+    later: Shown
     test_user: Tensor  # [M]
     test_items: Tensor  # [M, K]
 
 
 @value
 class CoarseFineWorld:
-    """logit of a click = 6 (a_u . c_i - 1) + fine b_u . f_i, with unit topic vectors a, c and standard normal b, f.
+    """logit of a like = 6 (a_u . c_i - 1) + fine b_u . f_i / sqrt(6), with unit topic vectors a, c and standard normal b, f.
 
     Lists are drawn by topic alone, so inside a list only the fine part tells good from bad. `fine` 0 removes what the two
-    tasks could compete for. `disagree` turns the fine part of likes against that of clicks: at 0 the labels are the same, at
-    1 what is clicked for its style is disliked for it. `shift` makes the lists shown after the change of system narrower:
-    better retrieval brings harder lists, whatever the ranker. Features render the latents by a fixed random map.
+    tasks could compete for. A click has the fine part times `agree`: at 1 labels have the same chances, at 0 people click
+    by topic alone, at -1 what is clicked for its style is disliked for it. `shift` makes the lists shown after the change of
+    system harder, whatever the ranker: substitutes, without what the user would clearly like or dislike. Features render
+    the latents by a fixed map.
     """
 
     fine: float = 1.5
-    disagree: float = 0.0
+    agree: float = 1.0
     shift: float = 0.0
     topics: int = 30
-    num_users: int = 2500
-    num_items: int = 1500
-    num_lists: int = 6_000
-    held_lists: int = 1000
+    num_users: int = 2000
+    num_items: int = 1000
+    num_lists: int = 5_000
+    held_lists: int = 800
     list_size: int = 24
     dim: int = 32
 
     def __post_init__(self) -> None:
         require(self.fine >= 0, f"fine must not be negative, got {self.fine}")
-        require(0 <= self.disagree <= 1, f"disagree must lie in [0, 1], got {self.disagree}")
+        require(-1 <= self.agree <= 1, f"agree must lie in [-1, 1], got {self.agree}")
         require(self.list_size < self.num_items, f"list_size {self.list_size} must be below num_items {self.num_items}")
 
     def sample(self, seed: int) -> Sample:
@@ -73,40 +77,36 @@ class CoarseFineWorld:
         _, users = _around(centres, self.num_users, seed, "users")
         coarse = users[:, :GRAIN] @ items[:, :GRAIN].T  # [U, I]
         fine = users[:, GRAIN:] @ items[:, GRAIN:].T / GRAIN**0.5
-        base = TOPIC_GAIN * (coarse - 1) + BIAS
-        click = (base + self.fine * fine).sigmoid()
-        like = (base + self.fine * (1 - 2 * self.disagree) * fine).sigmoid()
-        parts = {}
-        for part, num in (("train", self.num_lists), ("valid", self.held_lists), ("later", self.held_lists),
-                          ("test", self.held_lists)):  # fmt: skip
-            sharpness = 8.0 * (1 + 4 * self.shift) if part == "later" else 8.0
-            user, shown = self._lists(coarse, num, sharpness, seed, part)
-            parts[part] = (
-                user,
-                shown,
-                _draw(click, user, shown, seed, part),
-                _draw(like, user, shown, seed, part, "like"),
-            )
+        base = TOPIC_GAIN * (coarse - 1)
+        click = (base + self.agree * self.fine * fine).sigmoid()
+        like = (base + self.fine * fine).sigmoid()
+
+        def shown(part: str, num: int, narrowed: float = 0.0) -> Shown:
+            user, listed = self._lists(SHARPNESS * coarse - narrowed * fine.square(), num, seed, part)
+            outcomes = (_draw(chance[user[:, None], listed], seed, part, name) for name, chance in chances.items())
+            return Shown(user, listed, *outcomes)
+
+        chances, held = {"click": click, "like": like}, self.held_lists
+        test = shown("test", held)
         mixer = torch.randn(2 * GRAIN, self.dim, generator=torch_rng(seed, "render")) / GRAIN**0.5
         logs = CoarseFineLogs(
-            _rendered(users, mixer, seed, "users"),
-            _rendered(items, mixer, seed, "items"),
-            items[:, GRAIN:] + 0.3 * torch.randn(self.num_items, GRAIN, generator=torch_rng(seed, "attributes")),
-            *parts["train"],
-            *parts["valid"],
-            parts["later"][0],
-            parts["later"][1],
-            parts["later"][3],
-            *parts["test"][:2],
+            users=_rendered(users, mixer, seed, "users"),
+            items=_rendered(items, mixer, seed, "items"),
+            attributes=items[:, GRAIN:] + 0.3 * torch.randn(len(items), GRAIN, generator=torch_rng(seed, "attributes")),
+            train=shown("train", self.num_lists),
+            valid=shown("valid", held),
+            later=shown("later", held, 2 * self.shift),
+            test_user=test.user,
+            test_items=test.items,
         )
         return Sample(logs, CoarseFineTruth(click, like, items[:, GRAIN:], item_topic))
 
-    def _lists(self, coarse: Tensor, num: int, sharpness: float, seed: int, part: str) -> tuple[Tensor, Tensor]:
-        """Users [n] and distinct items [n, K], drawn in proportion to exp(sharpness * topic match) (Gumbel's top K)."""
+    def _lists(self, draw: Tensor, num: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
+        """Users [n] and distinct items [n, K], drawn in proportion to exp(draw [U, I]) (Gumbel's top K)."""
         generator = torch_rng(seed, "lists", part)
         user = torch.randint(self.num_users, (num,), generator=generator)
         waits = torch.empty(num, self.num_items).exponential_(generator=generator)
-        return user, (sharpness * coarse[user] - waits.log()).topk(self.list_size, dim=1).indices
+        return user, (draw[user] - waits.log()).topk(self.list_size, dim=1).indices
 
 
 def _around(centres: Tensor, num: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
@@ -117,9 +117,8 @@ def _around(centres: Tensor, num: int, seed: int, name: str) -> tuple[Tensor, Te
     return topic, torch.cat([near, torch.randn(num, GRAIN, generator=generator)], dim=1)
 
 
-def _draw(chance: Tensor, user: Tensor, shown: Tensor, *stream: str | int) -> Tensor:
-    uniform = torch.rand(shown.shape, generator=torch_rng(int(stream[0]), "labels", *stream[1:]))
-    return (uniform < chance[user[:, None], shown]).float()
+def _draw(chance: Tensor, seed: int, part: str, name: str) -> Tensor:
+    return (torch.rand(chance.shape, generator=torch_rng(seed, "outcomes", part, name)) < chance).float()
 
 
 def _rendered(latents: Tensor, mixer: Tensor, seed: int, name: str) -> Tensor:
