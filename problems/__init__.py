@@ -47,7 +47,7 @@ class Entry:
     @property
     def measured(self) -> bool:
         """Whether there are records to make verdicts and a page of; a module may be there before them."""
-        return self.records_path.exists()
+        return any(record.kind == "cell" for record in self.records())
 
     def records(self) -> Records:
         return Records(self.records_path)
