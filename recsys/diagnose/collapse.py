@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from recsys.diagnose.diagnosis import ABSTAIN, Diagnosis, Evidence, Part, Row, strongest
+from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Diagnosis, Evidence, Part, Row, strongest
 from recsys.diagnose.embedding import EmbeddingHealth, Shape, copies
 from recsys.diagnose.training import Replays, TrainingTrace, tail
 from recsys.value import value
 
 NEXT = (
     "record loss, active share and weight norm of every step, then repeat the first steps from the same start with "
-    "semi-hard negatives, and once more without near duplicates under different labels"
+    "semi-hard negatives, and once more without near duplicates under different labels, each for as long as the loss "
+    "took to reach the margin"
 )
 SOFT = math.log(2)  # softplus of 0: the soft margin's loss when all distances are the same
 
@@ -51,8 +52,7 @@ class CollapseDetector:
         signs = Signs.of(evidence)
         scores = self._scores(signs)
         cause = strongest(scores, self.causes)
-        lost = self._collapsed(signs)
-        if lost and scores[cause if cause in scores else "hard_negatives"] <= 0 and not signs.replayed:
+        if cause == HEALTHY and self._collapsed(signs):
             return Diagnosis(ABSTAIN, scores, self._rows(signs), next_experiment=NEXT)
         return Diagnosis(cause, scores, self._rows(signs), rejected=self._rejected(scores, cause, signs))
 
@@ -122,10 +122,6 @@ class Signs:
     silent: float = math.nan
     remined: float = math.nan
     uncopied: float = math.nan
-
-    @property
-    def replayed(self) -> bool:
-        return not math.isnan(self.remined)
 
     @classmethod
     def of(cls, evidence: Evidence) -> Signs:

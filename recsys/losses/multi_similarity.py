@@ -16,13 +16,12 @@ class MultiSimilarity:
     of the most similar negative.
     """
 
-    positive: float = 2.0  # alpha
-    negative: float = 40.0  # beta
+    scales: tuple[float, float] = (2.0, 40.0)  # alpha, of positives, and beta, of negatives
     base: float = 0.5  # lambda
     slack: float = 0.1  # epsilon
 
     def __post_init__(self) -> None:
-        require(min(self.positive, self.negative) > 0, f"scales must be positive: {self.positive}, {self.negative}")
+        require(min(self.scales) > 0, f"scales must be positive, got {self.scales}")
 
     def __call__(self, vectors: Tensor, labels: Tensor, step: int = 0) -> Tensor:
         """[B] losses of vectors [B, D], normalised here, and labels [B]; 0 where no pair counts."""
@@ -34,8 +33,9 @@ class MultiSimilarity:
         hardest_other = cosine.masked_fill(~other, -torch.inf).amax(1, keepdim=True)
         near = other & (cosine + self.slack > hardest_same)
         far = same & (cosine - self.slack < hardest_other)
-        pulled = _log_sum(-self.positive * (cosine - self.base), far) / self.positive
-        pushed = _log_sum(self.negative * (cosine - self.base), near) / self.negative
+        alpha, beta = self.scales
+        pulled = _log_sum(-alpha * (cosine - self.base), far) / alpha
+        pushed = _log_sum(beta * (cosine - self.base), near) / beta
         return pulled + pushed
 
 

@@ -1,4 +1,4 @@
-"""Vectors that share a label should lie together, all vectors together should fill the sphere."""
+"""All vectors together should fill the sphere."""
 
 from __future__ import annotations
 
@@ -22,9 +22,3 @@ class Uniformity:
         square = (2 - 2 * vectors @ vectors.T).clamp(min=0)
         i, j = torch.triu_indices(len(vectors), len(vectors), 1, device=vectors.device)
         return (-self.scale * square[i, j]).logsumexp(0) - torch.tensor(float(len(i))).log()
-
-
-def alignment(vectors: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared distance of the pairs that share a label, of unit vectors [B, D]; NaN without such a pair."""
-    same = (labels[:, None] == labels).triu(1)
-    return (2 - 2 * vectors @ vectors.T).clamp(min=0)[same].mean()

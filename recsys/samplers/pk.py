@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -38,17 +36,3 @@ class PKSampler:
         by_kind = kind.argsort(stable=True)
         place = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[kind[by_kind]]  # within its class
         return order[by_kind[chosen[kind[by_kind]] & (place < self.items)]]
-
-
-@value
-class RandomBatches:
-    """Rows drawn without regard to their classes: with many classes most anchors have no positive in the batch."""
-
-    rows: int = 96
-
-    def __call__(self, labels: Tensor, step: int, seed: int) -> Tensor:
-        """[min(rows, N)] rows of labels [N]."""
-        return torch.randperm(len(labels), generator=torch_rng(seed, "batches", step))[: self.rows]
-
-
-Sampler = Any  # (labels [N], step, seed) -> rows [b]

@@ -23,3 +23,17 @@ class ClassTruth(Truth):
         root = torch.linalg.cholesky(self.precision.double())
         square = torch.cdist(features.double() @ root, self.means.double() @ root).square()
         return (-square / 2).softmax(1).float()
+
+
+@dataclass(frozen=True)
+class SearchTruth(Truth):
+    """What a shown item is worth to a query, in logits of a click."""
+
+    utility: Tensor  # [Q, I]
+
+    def grades(self, rows: Tensor, shares: tuple[float, ...] = (0.005, 0.02, 0.05)) -> Tensor:
+        """[q, I] grades of the queries [Q] bool: 3, 2, 1 for these shares of the catalogue that suit each best, else 0."""
+        held = self.utility[rows]
+        counts = [max(1, round(share * held.shape[1])) for share in shares]
+        best = held.topk(max(counts), dim=1).values
+        return torch.stack([held >= best[:, count - 1 : count] for count in counts]).sum(0)

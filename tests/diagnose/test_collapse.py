@@ -77,6 +77,11 @@ def test_each_cause_by_its_signs() -> None:
     assert said(BALL, trace(), Replays(items=500, as_it_was=0.2, other_miner=0.22)) == HEALTHY
 
 
+def test_a_collapse_that_no_replay_explains_is_left_open() -> None:
+    useless = Replays(items=500, as_it_was=0.2, other_miner=0.2, without_copies=0.2)
+    assert said(POINT, trace(loss=torch.ones(50), active=torch.ones(50)), useless) == ABSTAIN
+
+
 def test_copies_are_the_cause_only_where_leaving_them_out_helps() -> None:
     features, labels = BALL.clone(), torch.arange(300) % 10
     features[1:40:2] = features[0:40:2] + 0.001

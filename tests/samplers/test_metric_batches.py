@@ -9,7 +9,7 @@ from scipy import stats
 
 from recsys.random import torch_rng
 from recsys.samplers.distance_weighted import DistanceWeighted
-from recsys.samplers.pk import PKSampler, RandomBatches
+from recsys.samplers.pk import PKSampler
 
 
 def test_pk_batches_hold_k_items_of_p_classes() -> None:
@@ -39,12 +39,6 @@ def test_classes_and_items_are_drawn_evenly_and_steps_differ() -> None:
 def test_too_few_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="PK batches need two"):
         PKSampler()(torch.tensor([1, 1, 2, 3]), 0, 0)
-
-
-def test_random_batches_are_rows_without_repetition() -> None:
-    rows = RandomBatches(rows=11)(torch.zeros(50, dtype=torch.long), 0, 0)
-    assert len(rows.unique()) == 11
-    assert len(RandomBatches(rows=11)(torch.zeros(5, dtype=torch.long), 0, 0)) == 5
 
 
 def test_distance_weights_are_one_over_the_density_of_distances_on_the_sphere() -> None:
