@@ -249,5 +249,6 @@ PROBLEM = Problem(
     unequal={
         "alone": "three models of the shared one's size: what each task reaches without the others, not a remedy",
         "static_grid": "one of seventeen models, picked with the truth",
+        "own_towers": "towers of their own on a trunk that is narrower for it: fewer parameters in all",
     },
 )

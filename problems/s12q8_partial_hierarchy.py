@@ -2,8 +2,8 @@
 
 Question
 --------
-You’re tagging posts using a 4-level topic hierarchy. You only have partial labels for most training examples (e.g., only
-level-1 or level-2). How would you design the model and loss to train on this partially labeled data?
+You're tagging posts using a 4-level topic hierarchy. You only have partial labels for most training examples (e.g.,
+only level-1 or level-2). How would you design the model and loss to train on this partially labeled data?
 
 Answer
 ------

@@ -47,13 +47,13 @@ def test_who_can_tell_the_order_of_two_tokens() -> None:
 
 def test_a_pair_of_neighbours_has_one_row_and_padding_has_none() -> None:
     model = HashedBag(grams=2, buckets=10_000).build(20, 4, 5, 0)
-    nn.init.normal_(model.pairs)
+    nn.init.normal_(model.pairs, generator=torch_rng(0, "pairs"))
     with torch.no_grad():
         found = model(torch.tensor([[3, 9, 0, 0]]))[0]
         single = model(torch.tensor([[3, 0, 0, 0]]))[0]
         own = model.tokens[3] + model.tokens[9]
         fits = nn.functional.normalize(own + model.pairs, dim=1) @ found
-    assert int((fits > 1 - 1e-5).sum()) == 1
+    assert int((fits > 1 - 1e-6).sum()) == 1
     assert torch.allclose(single, nn.functional.normalize(model.tokens[3], dim=0))
 
 
