@@ -79,6 +79,13 @@ SEEDS ?= 100-104
 problem: setup ## run a problem of the catalogue: make problem ID=p17 SEEDS=200-204
 	$(PY) -m jobs.problem id=$(ID) seeds=$(SEEDS)
 
+RUN ?= outputs/demo
+doctor: setup ## ask every detector about a run: make doctor RUN=outputs/demo
+	$(PY) -m jobs.doctor run_dir=$(RUN)
+
+doctor-matrix: setup ## every detector on every problem's faults, rivals and healthy twins
+	$(PY) -m jobs.doctor_matrix
+
 pages: setup ## write docs/problems and the README's table from modules and records
 	$(PY) -m jobs.pages
 
@@ -95,4 +102,4 @@ lock: ## resolve the declared dependencies anew and write the two lock files
 clean: ## remove outputs and caches, not .venv nor .data
 	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check format bench kernels bench-kernels gpu problem pages wandb-sync lock clean
+.PHONY: help setup dev demo test check format bench kernels bench-kernels gpu problem doctor doctor-matrix pages wandb-sync lock clean

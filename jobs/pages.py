@@ -1,4 +1,7 @@
-"""Write docs/problems/<id>.md and .svg and the README's table, from modules and records; `--check` fails when stale."""
+"""Write docs/problems/<id>.md and .svg, the README's table and the list of evidence, from code and records.
+
+`--check` writes nothing and fails when something is stale.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from recsys.claims.records import ROOT
 from recsys.claims.verdicts import Findings, findings
 from recsys.claims.work import tuned
 from recsys.fingerprint import fingerprint_of
+from recsys.report.evidence_fields import markdown
 from recsys.report.problem_page import page, readme_rows
 from recsys.report.problem_plots import picture
 from recsys.report.style import styled
 
-README = ROOT / "README.md"
-BEGIN, END = "<!-- problems:begin -->", "<!-- problems:end -->"
+README, DOCTOR = ROOT / "README.md", ROOT / "docs" / "doctor.md"
 
 
 def found(entry: Entry) -> Findings:
@@ -43,9 +46,10 @@ def draw(entry: Entry, held: Findings) -> None:
         picture(held).savefig(entry.page_path.with_suffix(".svg"), metadata={"Title": digest(held), "Date": None})
 
 
-def readme(results: dict[str, tuple[str, Findings]]) -> str:
-    text = README.read_text()
-    return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{readme_rows(results)}\n{END}", text, flags=re.DOTALL)
+def between(path: Path, mark: str, text: str) -> str:
+    """The file's text with what stands between two marks replaced."""
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}\n{end}", path.read_text(), flags=re.DOTALL)
 
 
 def stale(path: Path, text: str) -> bool:
@@ -58,6 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
     told = parser.parse_args(words)
     old, results = [], {}
     for id, entry in catalogue().items():
+        if not entry.measured:
+            continue
         held = found(entry)
         results[id] = (entry.page_path.relative_to(ROOT).as_posix(), held)
         text, plot = text_of(entry, held), entry.page_path.with_suffix(".svg")
@@ -67,11 +73,13 @@ def main(words: Sequence[str] | None = None) -> int:
                 entry.page_path.parent.mkdir(parents=True, exist_ok=True)
                 entry.page_path.write_text(text)
                 draw(entry, held)
-    table = readme(results)
-    if stale(README, table):
-        old.append(README)
-        if not told.check:
-            README.write_text(table)
+    tables = {README: ("problems", readme_rows(results)), DOCTOR: ("evidence", markdown())}
+    for path, (mark, table) in tables.items():
+        text = between(path, mark, table)
+        if stale(path, text):
+            old.append(path)
+            if not told.check:
+                path.write_text(text)
     for path in old:
         print(f"{'stale' if told.check else 'written'}: {path.relative_to(ROOT)}")
     return int(told.check and bool(old))

@@ -48,6 +48,7 @@ def problem_settings(config: DictConfig) -> ProblemSettings:
     return ProblemSettings(
         ids=tuple(catalogue()) if id == "all" else tuple(load(each).id for each in id.split(",")),
         seeds=parse_seeds(told.pop("seeds")),
+        scale=told.pop("tier"),
         cluster=instantiated(told.pop("cluster"), "cluster"),
         tracking=instantiated(told.pop("tracking"), "tracking"),
         plain={str(key): held for key, held in plain.items()},

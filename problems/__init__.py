@@ -44,6 +44,11 @@ class Entry:
     def page_path(self) -> Path:
         return ROOT / "docs" / "problems" / f"{self.id}.md"
 
+    @property
+    def measured(self) -> bool:
+        """Whether there are records to make verdicts and a page of; a module may be there before them."""
+        return any(record.kind == "cell" for record in self.records())
+
     def records(self) -> Records:
         return Records(self.records_path)
 

@@ -28,6 +28,12 @@ class Matrix:
             seeds.setdefault(record.seed, {}).setdefault(true, []).append(record.metrics["right"])
         return cls(counts, {seed: _scores(held) for seed, held in seeds.items()})
 
+    def said(self) -> list[str]:
+        """Everything that was said: in the order of the causes that were put in, then by name."""
+        order = list(self.counts)
+        names = {name for row in self.counts.values() for name in row}
+        return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
     @property
     def macro_recall(self) -> float:
         """Mean over the causes of the share of their cases that were named; healthy cases aside; abstaining misses."""

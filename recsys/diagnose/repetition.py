@@ -47,7 +47,7 @@ class ExactLists(Part):
 class ClickedItems(Part):
     """What users clicked after these queries, reformulations in the same session included."""
 
-    clicks: Tensor  # [Q, C] int64 places in vectors
+    clicks: Tensor  # [Q, C] int64 places in vectors, -1 where there are fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def _narrow(vectors: Tensor, found: Tensor, clicks: Tensor, like: float) -> floa
     for row, again, clicked, twice in zip(
         found, twins(vectors, found, like), clicks, twins(vectors, clicks, like), strict=True
     ):
-        wanted, listed = clicked[~twice], row[(row >= 0) & ~again]
+        wanted, listed = clicked[(clicked >= 0) & ~twice], row[(row >= 0) & ~again]
         num = min(len(wanted), len(listed), PLACES)
         gaps.append(_entropy(label[wanted[:num]]) - _entropy(label[listed[:num]]))
     return sum(gaps) / len(gaps)

@@ -24,7 +24,7 @@ def render(report: ReportInput) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"number": _number, "estimate": _estimate, "day": _day, "words": words}
+    environment.filters |= {"number": number, "estimate": _estimate, "day": _day, "words": words}
     drawn = {
         name: Markup(inline_svg(held, f"plot{place}", title(name)))
         for place, (name, held) in enumerate(figures(report).items())
@@ -88,7 +88,7 @@ def _task_systems(report: ReportInput) -> list[str]:
     return list(dict.fromkeys(name for facts in report.get("tasks", {}).values() for name in facts.get("auc", {})))
 
 
-def _number(held: Any, digits: int = 3) -> str:
+def number(held: Any, digits: int = 3) -> str:
     if held is None or (isinstance(held, float) and not math.isfinite(held)):
         return "–"  # noqa: RUF001
     if isinstance(held, bool):
@@ -98,9 +98,9 @@ def _number(held: Any, digits: int = 3) -> str:
     if isinstance(held, float):
         return f"{held:.{digits}f}" if abs(held) < 1000 else f"{held:,.0f}"
     if isinstance(held, Mapping):
-        return ", ".join(f"{name} {_number(entry)}" for name, entry in held.items())
+        return ", ".join(f"{name} {number(entry)}" for name, entry in held.items())
     if isinstance(held, Sequence) and not isinstance(held, str):
-        return ", ".join(_number(entry) for entry in held)
+        return ", ".join(number(entry) for entry in held)
     return str(held)
 
 
@@ -116,4 +116,4 @@ def _day(seconds: float) -> str:
 
 
 def _count(held: Any) -> str:
-    return f"{held:,}" if isinstance(held, int) else _number(held)
+    return f"{held:,}" if isinstance(held, int) else number(held)

@@ -25,8 +25,7 @@ def page(id: str, story: Mapping[str, str], found: Findings, knobs: Knobs, notes
     """The whole page. `story` by heading, as the module tells it; `notes` is what was tried, or empty."""
     parts = [
         f"# {id}: {found.problem.title}",
-        *("> " + line for line in story["Question"].splitlines()),
-        "",
+        "> " + " ".join(story["Question"].split()),
         summary(found),
         f"![Arms, dose and response, and the detector's matrix of {id}]({id}.svg)",
         "## Answer",
@@ -48,7 +47,9 @@ def page(id: str, story: Mapping[str, str], found: Findings, knobs: Knobs, notes
 def summary(found: Findings) -> str:
     """One paragraph: how many claims hold, how well the detector does, and what it all cost."""
     counts = {name: sum(v.verdict == name for v in found.verdicts) for name in MARK}
-    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    said = ", ".join(
+        f"{count} {'hold' if (name, count > 1) == ('holds', True) else name}" for name, count in counts.items() if count
+    )
     seeds = sorted({seed for held in found.cells.values() for seed in held})
     return (
         f"{len(found.verdicts)} claims on seeds {seeds[0]} to {seeds[-1]}: {said}. The detector's macro recall is "
@@ -62,6 +63,9 @@ def _roles(story: Mapping[str, str], found: Findings) -> list[str]:
     for role, heading in ROLES.items():
         held = [verdict for verdict in found.verdicts if verdict.role == role]
         parts += [f"## {heading}", story.get(heading, ""), verdict_table(held)]
+        if role == "remedy" and any(v.verdict == "open" for v in held):
+            parts.append(f"Remedies are judged together, {len(held)} claims by Holm's step-down: an interval that clears its "
+                         "bound by little may still be open.")  # fmt: skip
         if role == "diagnosis":
             parts.append(matrix_table(found))
     return parts
@@ -85,7 +89,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
 
 def matrix_table(found: Findings) -> str:
     counts = found.matrix.counts
-    said = sorted({name for row in counts.values() for name in row}, key=lambda name: (name not in counts, name))
+    said = found.matrix.said()
     rows = [[true, *(str(row.get(name, "")) for name in said)] for true, row in counts.items()]
     return table(["put in \\ said", *said], rows)
 
@@ -94,10 +98,10 @@ def arm_tables(found: Findings, cells: Mapping[tuple[str, str], Seeds] | None = 
     """A table for each world: every metric of every arm; arms whose validation still moved are marked."""
     cells, parts = found.cells if cells is None else cells, []
     for at in dict.fromkeys(world for _, world in cells):
-        arms = {arm: seeds for (arm, world), seeds in cells.items() if world == at}
+        known = {arm: seeds for (arm, world), seeds in cells.items() if world == at}
+        arms = {arm: known[arm] for arm in (*found.problem.arms, *found.problem.real) if arm in known}
         held = next(iter(arms.values()))
-        metrics = [m for m in dict.fromkeys(m for seeds in arms.values() for m in next(iter(seeds.values())))
-                   if m not in ("unsettled", "steps")]  # fmt: skip
+        metrics = _columns(found, arms)
         rows = [[_name(arm, seeds), *(_cell(seeds, metric) for metric in metrics)] for arm, seeds in arms.items()]
         title = f'World "{at}" ({_settings(found.problem, at)}), mean over {len(held)} seeds' if at != "real" else ""
         parts += [title, table(["arm", *metrics], rows)]
@@ -108,7 +112,8 @@ def arm_tables(found: Findings, cells: Mapping[tuple[str, str], Seeds] | None = 
 
 def knob_table(problem: Problem, knobs: Knobs) -> str:
     """Only the knobs on which arms differ, in the world "on"; what was tuned is as tuned."""
-    flat = {arm: flattened(problem.build(arm, problem.world[ON], knobs(arm, ON))) for arm in problem.arms}
+    recipes = {arm: problem.build(arm, problem.world[ON], knobs(arm, ON)) for arm in problem.arms}
+    flat = {arm: shared_knobs(recipe, list(recipes.values())) for arm, recipe in recipes.items()}
     names = dict.fromkeys(name for held in flat.values() for name in held)
     differing = [name for name in names if len({held.get(name) for held in flat.values()}) > 1]
     return table(
@@ -116,25 +121,60 @@ def knob_table(problem: Problem, knobs: Knobs) -> str:
     )
 
 
+def shared_knobs(recipe: Recipe, others: Sequence[Recipe]) -> dict[str, str]:
+    """Knobs by path, going into a part only where every recipe has the same kind of part there; else the part as text."""
+    found: dict[str, str] = {}
+
+    def walk(held: Any, theirs: Sequence[Any], path: str) -> None:
+        if is_value(held) and all(type(other) is type(held) for other in theirs):
+            for each in fields(held):
+                name = each.name
+                walk(getattr(held, name), [getattr(other, name) for other in theirs], f"{path}.{name}".lstrip("."))
+        else:
+            found[path or "recipe"] = short(held)
+
+    walk(recipe, others, "")
+    return found
+
+
+def short(held: Any) -> str:
+    """A value on a line, without the fields that are as the class has them."""
+    if is_value(held):
+        told = [f"{f.name}={short(getattr(held, f.name))}" for f in fields(held) if getattr(held, f.name) != f.default]
+        return f"{type(held).__name__}({', '.join(told)})" if told else type(held).__name__
+    return f"{held:g}" if isinstance(held, float) else getattr(held, "__name__", str(held))
+
+
 def flattened(recipe: Recipe) -> dict[str, str]:
     """Every knob of a recipe by its path, as text."""
     found: dict[str, str] = {}
 
     def walk(held: Any, path: str) -> None:
-        if is_dataclass(held) and not isinstance(held, type):
+        if is_value(held):
             found[path or "recipe"] = type(held).__name__
             for field in fields(held):
                 walk(getattr(held, field.name), f"{path}.{field.name}".lstrip("."))
         else:
-            found[path] = f"{held:g}" if isinstance(held, float) else getattr(held, "__name__", str(held))
+            found[path] = short(held)
 
     walk(recipe, "")
     return found
 
 
+def is_value(held: Any) -> bool:
+    return is_dataclass(held) and not isinstance(held, type)
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _columns(found: Findings, arms: Mapping[str, Seeds]) -> list[str]:
+    """What claims are about first, then the rest by name; the reserved ones last."""
+    have = {metric for seeds in arms.values() for metric in next(iter(seeds.values()))}
+    claimed = [m for m in dict.fromkeys(claim.metric for _, claim in found.problem.claims()) if m in have]
+    return [*claimed, *sorted(have - set(claimed) - set(RESERVED)), *(m for m in RESERVED[::2] if m in have)]
 
 
 def _name(arm: str, seeds: Seeds) -> str:

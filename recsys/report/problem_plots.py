@@ -84,7 +84,8 @@ def _dose(axes: Axes, sweep: Sweep, cells: Mapping[tuple[str, str], Seeds]) -> N
     ((knob, values),) = sweep.axes.items()
     places = values if all(isinstance(held, (int, float)) for held in values) else range(len(values))
     for i, arm in enumerate(sweep.arms):
-        points = [interval(cells[arm, setting_name({knob: held})], sweep.metric) for held in values]
+        held = {value: cells.get((arm, setting_name({knob: value})), {}) for value in values}
+        points = [interval(seeds, sweep.metric) if seeds else (np.nan, 0.0) for seeds in held.values()]
         colour = DISTINCT[i % len(DISTINCT)]
         axes.errorbar(places, [m for m, _ in points], [r for _, r in points], marker="o", ms=3, color=colour, label=arm)
     if places is not values:
@@ -99,7 +100,10 @@ def _phase(axes: Axes, sweep: Sweep, cells: Mapping[tuple[str, str], Seeds]) -> 
     (x_name, xs), (y_name, ys) = sweep.axes.items()
     for i, x in enumerate(xs):
         for j, y in enumerate(ys):
-            held = {arm: cells[arm, setting_name({x_name: x, y_name: y})] for arm in sweep.arms}
+            point = setting_name({x_name: x, y_name: y})
+            held = {arm: cells[arm, point] for arm in sweep.arms if (arm, point) in cells}
+            if not held:
+                continue
             best, tied = winner(held, sweep.metric)
             colour = DISTINCT[sweep.arms.index(best) % len(DISTINCT)]
             axes.add_patch(_square(i, j, colour, 0.25 if tied else 0.75))
@@ -128,7 +132,7 @@ def winner(cells: Mapping[str, Seeds], metric: str) -> tuple[str, bool]:
 
 def draw_matrix(axes: Axes, matrix: Matrix) -> None:
     true = list(matrix.counts)
-    said = sorted({name for row in matrix.counts.values() for name in row}, key=lambda name: (name not in true, name))
+    said = matrix.said()
     shares = np.array([[row.get(name, 0) / sum(row.values()) for name in said] for row in matrix.counts.values()])
     axes.grid(visible=False)
     for j, i in np.ndindex(*shares.shape):

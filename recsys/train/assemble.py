@@ -16,6 +16,7 @@ from recsys.model import ModelSpec
 from recsys.train.checkpoint import Origin
 from recsys.train.loop import Report, Run, Training, fit
 from recsys.train.objective import Objective
+from recsys.train.observe import REQUESTS, Observer
 from recsys.train.spec import TrainSpec
 from recsys.train.validate import Validation
 from recsys.train.workers import Workers
@@ -50,6 +51,7 @@ def assemble(plan: TrainingPlan, device: torch.device | str, report: Report) -> 
     catalogue = Catalogue.load(dataset.path, spec, plan.model.item.id_buckets, plan.model.item.num_hashes)
     users = UserTable.load(dataset.path, spec, plan.model.user.user_buckets)
     validation = read_all(dataset.path, "validation_users", spec, plan.train.validation_users)
+    observed = plan.train.evidence and workers.chief
     return Run(
         objective=Objective(plan.train, spec, catalogue.to(workers.device), users.to(workers.device), workers),
         origin=Origin(dataset.path, spec, plan.model, plan.train, plan.fingerprint),
@@ -57,6 +59,7 @@ def assemble(plan: TrainingPlan, device: torch.device | str, report: Report) -> 
         reader=reader,
         report=report if workers.chief else _silent,
         validation=Validation(validation) if len(validation) else None,
+        observer=Observer(read_all(dataset.path, "validation", spec, REQUESTS), spec) if observed else None,
     )
 
 

@@ -15,6 +15,7 @@ from recsys.data.reader import BatchReader
 from recsys.model import Recommender, build_model
 from recsys.train.checkpoint import Origin, Position, RunState, restore, save_checkpoint
 from recsys.train.objective import Losses, Objective, task_weights
+from recsys.train.observe import CHECKS, Observer
 from recsys.train.retention import forget_old, latest_checkpoint
 from recsys.train.schedule import warmup_cosine
 from recsys.train.spec import TrainSpec
@@ -34,6 +35,7 @@ class Run:
     reader: BatchReader
     report: Report
     validation: Validation | None = None
+    observer: Observer | None = None  # of the first worker, when evidence is wanted
 
     @property
     def spec(self) -> TrainSpec:
@@ -96,6 +98,8 @@ def step(run: Run, training: Training, batch: Batch) -> None:
         losses = run.objective(model, training.wrapped, batch.to(workers.device), (at.step, at.epoch))
     if spec.trace_every and at.step % spec.trace_every == 0:
         run.report(at.step, "gradient", gradient_trace(model, losses, run.origin.dataset, workers))
+        if run.observer:
+            run.report(at.step, "evidence", run.observer.traced(losses, batch))
     training.optimiser.zero_grad(set_to_none=True)
     # DDP averages gradients over the workers, and the loss is the sum of theirs
     (losses.weighted(task_weights(spec, run.origin.dataset)) * workers.world).backward()
@@ -117,6 +121,10 @@ def after_step(run: Run, training: Training) -> None:
     if run.validation and ((spec.validate_every and at % spec.validate_every == 0) or last):
         training.metrics = run.validation(training.model, run.objective)
         run.report(at, "validation", training.metrics)
+    if run.observer and (at % (spec.validate_every or max(1, run.steps // CHECKS)) == 0 or last):
+        run.report(at, "quality", run.observer.checked(training.model, run.objective))
+        if last:
+            run.report(at, "noise", run.observer.ended())
     if at % spec.checkpoint_every == 0 or last:
         if run.objective.workers.chief:
             state = RunState(training.model, training.optimiser, training.position, training.metrics)

@@ -26,6 +26,7 @@ class Losses:
 
     sums: Tensor  # [1 + T], with gradient
     counts: Tensor  # [1 + T], global
+    vectors: Tensor  # [n, D] of this worker's distinct items, without gradient
 
     def weighted(self, weights: Tensor) -> Tensor:
         """This worker's part of the weighted sum of the global means."""
@@ -60,7 +61,7 @@ class Objective:
         retrieval = self.spec.loss(query, pool, target).sum()
         sums, counts = task_losses(self.dataset.tasks, encoded.rank_logits, batch.labels, batch.row_weight)
         local = torch.cat([counts.new_tensor([len(target)]), counts])
-        return Losses(torch.cat([retrieval[None], sums]), self.workers.total(local))
+        return Losses(torch.cat([retrieval[None], sums]), self.workers.total(local), encoded.vectors.detach())
 
     def _pool(self, encoded: Encoded, positives: Tensor, extra: Tensor, log_q: Tensor) -> tuple[Candidates, Tensor]:
         """All workers' positives, then the extra items, which every worker encodes for its own rows."""

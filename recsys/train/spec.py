@@ -30,6 +30,7 @@ class TrainSpec:
     keep_checkpoints: int = 2
     trace_every: int = 50  # steps between gradient norms and cosines per task; 0: never
     log_every: int = 10
+    evidence: bool = False  # write down what the doctor can use: quality of every task, shape of vectors, exposure
     seed: int = 0
 
     def __post_init__(self) -> None:

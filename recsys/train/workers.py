@@ -53,7 +53,7 @@ class Workers:
         if self.world == 1:
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        return DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)
 
     def wait(self) -> None:
         if self.world > 1:

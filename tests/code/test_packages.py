@@ -44,3 +44,10 @@ def test_the_lock_is_what_is_installed() -> None:
             name, version = line.split("==")
             assert metadata.version(name).split("+")[0] == version, line
     assert metadata.version("torch").split("+")[0] == "2.13.0"
+
+
+def test_every_truth_of_a_world_is_out_of_bounds() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = [held for held in contracts if "truth" in held["name"]]
+    truths = {f"recsys.worlds.{path.stem}" for path in (ROOT / "recsys" / "worlds").glob("truth*.py")}
+    assert set(contract["forbidden_modules"]) == truths

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import httpx
 import pytest
 
+from problems import catalogue
 from recsys.report.summary import validate
 from recsys.tracking.log import read_metrics
 from tests.jobs.command import ROOT, SMALL, arguments, environment, run
@@ -70,6 +72,31 @@ def test_other_settings_do_again_what_depends_on_them(finished: tuple[Path, str]
     run("index", *own_tables(invoices, folder), *SMALL, "cluster=local0", "index=ivf", "index.lists=4")
     after = manifests(folder)
     assert [stage for stage in STAGES if before[stage] != after[stage]] == ["index"]
+
+
+def test_the_doctor_asks_every_detector_about_a_run(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    told = run("doctor", f"run_dir={folder}", "queries=40")
+    held = json.loads((folder / "doctor" / "doctor.json").read_text())
+    states = {finding["detector"].split()[0]: finding["state"] for finding in held["findings"]}
+    assert set(states) == {id for id, entry in catalogue().items() if entry.measured}
+    assert states["p17"] != "no evidence"
+    assert states["p21"] in ("named", "healthy", "abstains")
+    assert "not there: " in held["evidence"]["TaskCurves"], "trained without train.evidence=true"
+    assert "train.evidence=true" in held["evidence"]["TaskCurves"]
+    page = (folder / "doctor" / "doctor.html").read_text()
+    assert all(finding["title"] in unescape(page) for finding in held["findings"] if finding["diagnosis"])
+    again = run("doctor", "run_dir=null", f"evidence={folder / 'doctor' / 'evidence'}", f"out={folder / 'again'}")
+    same = json.loads((folder / "again" / "doctor.json").read_text())
+    assert [f["state"] for f in same["findings"]] == [f["state"] for f in held["findings"]], told + again
+
+
+def test_a_doctor_without_anything_to_look_at_says_what_to_give(tmp_path: Path) -> None:
+    told = run("doctor", "run_dir=null", status=2)
+    assert "run_dir=" in told
+    assert "evidence=" in told
+    told = run("doctor", f"run_dir={tmp_path / 'nowhere'}", "queries=10")
+    assert "not there" in told or "no evidence" in told
 
 
 @pytest.fixture

@@ -39,8 +39,14 @@ def arms_differ_in_few_knobs(problem: Problem) -> None:
             for other, theirs in flat.items()
             if other != arm
         }
+        gaps = {other: _outermost(names) for other, names in gaps.items()}
         nearest = min(gaps, key=lambda other: len(gaps[other]))
         assert len(gaps[nearest]) <= FEW_KNOBS, f"{arm} differs from {nearest}, its nearest, in {sorted(gaps[nearest])}"
+
+
+def _outermost(names: set[str]) -> set[str]:
+    """A component of another class is one knob, whatever fields the two classes have."""
+    return {name for name in names if not any(name.startswith(f"{other}.") for other in names)}
 
 
 def symptom_is_against_the_healthy(problem: Problem) -> None:

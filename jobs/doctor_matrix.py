@@ -1,0 +1,111 @@
+"""Every detector of the catalogue on the faults, rivals and healthy twins of every problem, where its evidence exists.
+
+A cause that a detector names on another problem's evidence is a false alarm, unless that cause was really put in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from tqdm import tqdm
+
+from jobs.verdict_table import aligned
+from problems import catalogue
+from recsys.claims.records import ROOT, parse_seeds
+from recsys.claims.work import Unit, case_evidence, cases, split, tuned
+from recsys.cluster.start import ClusterSpec
+from recsys.cluster.tasks import run_tasks
+from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Detector, runnable
+from recsys.report.joint_matrix import draw
+from recsys.report.style import styled
+
+OUT = ROOT / "docs" / "problems" / "matrix.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Consultation:
+    """One detector on one piece of evidence."""
+
+    problem: str
+    cause: str  # put in
+    setting: str
+    seed: int
+    detector: str  # the problem id of the detector
+    said: str
+
+    @property
+    def false_alarm(self) -> bool:
+        """Named a cause that wasn't put in, on evidence that isn't its own problem's."""
+        fine = {HEALTHY, ABSTAIN, *self.cause.split("|")}
+        return self.detector != self.problem and self.said not in fine
+
+
+Piece = tuple[str, Unit, dict[str, Detector]]
+
+
+def asked(piece: Piece) -> list[Consultation]:
+    id, unit, detectors = piece
+    evidence = case_evidence(unit.recipe, unit.seeds[0])
+    return [
+        Consultation(id, str(unit.told["cause"]), unit.setting, unit.seeds[0], name, detector(evidence).cause)
+        for name, detector in detectors.items()
+        if runnable(detector, evidence)
+    ]
+
+
+def pieces(seeds: Sequence[int]) -> list[Piece]:
+    entries = catalogue()
+    detectors = {id: entry.problem.detector for id, entry in entries.items()}
+    return [
+        (id, unit, detectors)
+        for id, entry in entries.items()
+        for unit in split(cases(entry.problem, seeds, "claim", tuned(entry.problem, list(entry.records())), {}))
+    ]
+
+
+def told(found: Sequence[Consultation]) -> str:
+    names = sorted({held.detector for held in found})
+    rows = []
+    for problem, cause in dict.fromkeys((held.problem, held.cause) for held in found):
+        said = [
+            _said([h.said for h in found if (h.problem, h.cause, h.detector) == (problem, cause, n)]) for n in names
+        ]
+        rows.append([problem, cause, *said])
+    return aligned(["evidence of", "put in", *names], rows)
+
+
+def _said(held: Sequence[str]) -> str:
+    counts = {name: held.count(name) for name in dict.fromkeys(held)}
+    return ", ".join(name if count == len(held) else f"{name} {count}" for name, count in counts.items())
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", default="100", help="of the cases, such as 100-102")
+    parser.add_argument("--workers", type=int, default=2, help="0: in this process; else Ray tasks")
+    given = parser.parse_args(words)
+    work, found, failed = pieces(parse_seeds(given.seeds)), [], 0
+    for piece, result in tqdm(run_tasks(asked, work, ClusterSpec(workers=given.workers)), total=len(work), unit="case"):
+        if isinstance(result, Exception):
+            failed += 1
+            print(f"failed: {piece[0]} {piece[1].setting}: {type(result).__name__}: {result}", file=sys.stderr)
+        else:
+            found += result
+    found.sort(key=lambda held: (held.problem, held.cause, held.setting, held.seed, held.detector))
+    others = [held for held in found if held.detector != held.problem]
+    alarms = [held for held in others if held.false_alarm]
+    print(told(found))
+    print(f"\n{len(others)} consultations on another problem's evidence, {len(alarms)} false alarms")
+    OUT.write_text(json.dumps([asdict(held) for held in found], indent=0) + "\n")
+    with styled():
+        draw(found).savefig(OUT.with_suffix(".svg"), metadata={"Date": None})
+    print(f"written: {OUT.relative_to(ROOT)} and .svg")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
