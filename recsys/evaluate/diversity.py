@@ -32,19 +32,24 @@ def alpha_dcg(gains: Tensor, aspects: Tensor, products: Tensor, alpha: float = 0
     return _discounted(gains.double() * new * (1 - alpha) ** before)
 
 
-def best_alpha_dcg(gains: Tensor, aspects: Tensor, k: int, alpha: float = 0.5) -> Tensor:
-    """[B] the most that k places can come to, of products [P] with gains [B, P] and aspects [P].
+def best_alpha_list(gains: Tensor, aspects: Tensor, k: int, alpha: float = 0.5) -> tuple[Tensor, Tensor]:
+    """[B, k] additions and products of the best list there is, of products [P] with gains [B, P] and aspects [P].
 
     An aspect's products come in falling order of gain, so what they add falls too: the k greatest additions are the best.
     """
-    gains = gains.double()
-    order = gains.sort(dim=1, descending=True, stable=True)
+    order = gains.double().sort(dim=1, descending=True, stable=True)
     held = aspects[order.indices]  # [B, P]
     before = torch.zeros_like(held)
     for aspect in aspects.unique():
         mine = held == aspect
         before = torch.where(mine, mine.cumsum(1) - 1, before)
-    return _discounted((order.values * (1 - alpha) ** before).topk(min(k, gains.shape[1]), dim=1).values)
+    best = (order.values * (1 - alpha) ** before).topk(min(k, gains.shape[1]), dim=1)
+    return best.values, order.indices.gather(1, best.indices)
+
+
+def best_alpha_dcg(gains: Tensor, aspects: Tensor, k: int, alpha: float = 0.5) -> Tensor:
+    """[B] the most that k places can come to."""
+    return _discounted(best_alpha_list(gains, aspects, k, alpha)[0])
 
 
 def covered(aspects: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,14 @@ from torch.nn.functional import normalize
 
 from recsys.diagnose.diagnosis import Evidence
 from recsys.diagnose.repetition import ClickedItems, ExactLists, ServedLists
-from recsys.evaluate.diversity import alpha_dcg, best_alpha_dcg, covered, intra_list_distance, unique_share
+from recsys.evaluate.diversity import (
+    alpha_dcg,
+    best_alpha_dcg,
+    best_alpha_list,
+    covered,
+    intra_list_distance,
+    unique_share,
+)
 from recsys.index.vector_index import IndexSpec, VectorIndex
 from recsys.recipe import Metrics
 from recsys.rerank.canonical import Canonicaliser
@@ -148,14 +155,7 @@ def _purity(groups: Tensor, product: Tensor) -> float:
 
 
 def _best_lists(truth: CatalogueTruth, k: int) -> Tensor:
-    """[Q, k] a listing of each product of the best list: gains in falling order within each aspect, halved each time."""
-    gains = truth.weight[:, truth.aspect] * truth.quality  # [Q, P]
-    order = gains.sort(dim=1, descending=True, stable=True)
-    aspects = truth.aspect[order.indices]
-    before = torch.zeros_like(aspects)
-    for aspect in truth.aspect.unique():
-        mine = aspects == aspect
-        before = torch.where(mine, mine.cumsum(1) - 1, before)
-    best = (order.values * 0.5**before).topk(k, dim=1).indices
+    """[Q, k] a listing of each product of the best list."""
+    _, best = best_alpha_list(truth.weight[:, truth.aspect] * truth.quality, truth.aspect, k)
     listing = torch.searchsorted(truth.product, torch.arange(len(truth.aspect)))  # listings stand in order of products
-    return listing[order.indices.gather(1, best)]
+    return listing[best]
