@@ -82,7 +82,7 @@ class TrainJoint:
         rows = logs.test_user[:, None], logs.test_items
         click, like = truth.click[rows], truth.like[rows]
         if self.scores == "truth":
-            return {RECALL: recall(truth.click, *rows, click), NDCG: list_ndcg(like, like)}
+            return {RECALL: recall(truth.exposure + truth.click.log(), *rows, click), NDCG: list_ndcg(like, like)}
         retrieved, ranked = answers(fitted.model, logs, *rows)
         return {RECALL: recall(retrieved, *rows, click), NDCG: list_ndcg(ranked, like), **fitted.stats()}
 

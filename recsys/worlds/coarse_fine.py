@@ -99,7 +99,7 @@ class CoarseFineWorld:
             test_user=test.user,
             test_items=test.items,
         )
-        return Sample(logs, CoarseFineTruth(click, like, items[:, GRAIN:], item_topic))
+        return Sample(logs, CoarseFineTruth(SHARPNESS * coarse, click, like, items[:, GRAIN:], item_topic))
 
     def _lists(self, draw: Tensor, num: int, seed: int, part: str) -> tuple[Tensor, Tensor]:
         """Users [n] and distinct items [n, K], drawn in proportion to exp(draw [U, I]) (Gumbel's top K)."""
