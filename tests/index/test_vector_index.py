@@ -181,7 +181,7 @@ def test_cells_are_the_lists_that_vectors_lie_in_and_products_are_counted() -> N
     index = VectorIndex.build(vectors, None, IndexSpec(kind="ivf", lists=6, probes=2))
     cells = index.cells(vectors)
     for row in range(0, 300, 50):  # with one list visited, what is found lies in the query's own list
-        found = index._index.search(vectors[row : row + 1], 5, params=index._parameters(None, 1))[1][0]
+        found = index.engine.search(vectors[row : row + 1], 5, probes=1).ids[0]
         assert set(cells[found[found >= 0]]) == {cells[row]}
     assert index.products_a_query == 6 + 300 * 2 / 6
     flat = VectorIndex.build(vectors, None, IndexSpec(kind="flat"))
