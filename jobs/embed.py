@@ -20,20 +20,21 @@ from recsys.artefact import Artefact, committing, fingerprint_of, opened
 from recsys.cluster.data import Columns, map_ranges
 from recsys.cluster.start import connected
 from recsys.data.catalogue import Catalogue
-from recsys.train.checkpoint import load_model
+from recsys.train.checkpoint import load_model, model_fingerprint
 
 BLOCK = 16_384
-KIND = "item_vectors"
+KIND, FORMAT = "item_vectors", 2  # the format is part of the fingerprint: another one is made anew
 
 
 def embedded(stages: Stages, dataset: Artefact, checkpoint: Artefact) -> Artefact:
     """run_dir/item_vectors."""
-    fingerprint = fingerprint_of(KIND, checkpoint.fingerprint, dataset.fingerprint)
+    fingerprint = fingerprint_of(KIND, FORMAT, checkpoint.fingerprint, dataset.fingerprint)
     total = int(dataset.meta["spec"]["num_items"])
     make = partial(encoder, stages.uri("checkpoint"), stages.uri("dataset"))
 
     def run(uri: str) -> None:
         meta: dict[str, object] = {"checkpoint": checkpoint.fingerprint, "items": total}
+        meta |= {"model": model_fingerprint(checkpoint)}
         with committing(uri, KIND, fingerprint=fingerprint, meta=meta) as folder, tqdm(total=total, unit="item") as bar:
             for place, block in enumerate(_blocks(stages.settings, total, make)):
                 write(folder / f"part-{place:05d}.parquet", block)

@@ -15,7 +15,7 @@ from recsys.data.catalogue import UserTable
 from recsys.data.reader import read_all
 from recsys.index.build import Queries, build_index, index_fingerprint
 from recsys.index.item_vectors import ItemVectors
-from recsys.train.checkpoint import load_model
+from recsys.train.checkpoint import load_model, model_fingerprint
 
 NUM_QUERIES = 1000
 
@@ -39,13 +39,14 @@ def indexed(stages: Stages, dataset: Artefact, checkpoint: Artefact, item_vector
 def user_queries(dataset: Artefact, checkpoint: Artefact, item_vectors: Artefact) -> Queries:
     """Query vectors of users at the validation boundary: what the index will be asked, not item-like vectors."""
     model, info = load_model(checkpoint)
+    made_by = checkpoint.fingerprint, model_fingerprint(checkpoint)
     batch = read_all(dataset.path, "validation_users", info.dataset, NUM_QUERIES)
     if not len(batch):
-        return Queries(np.zeros((0, item_vectors.meta["dim"]), np.float32), checkpoint.fingerprint)
+        return Queries(np.zeros((0, item_vectors.meta["dim"]), np.float32), *made_by)
     _, hidden = ItemVectors.load(item_vectors).by_index(info.dataset.num_items)
     users = UserTable.load(dataset.path, info.dataset, info.model.user.user_buckets)
     state = model.users(torch.from_numpy(hidden)[batch.history.values], batch, users.take(batch.user))
-    return Queries(model.query(state).float().numpy(), checkpoint.fingerprint)
+    return Queries(model.query(state).float().numpy(), *made_by)
 
 
 @job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -46,6 +47,8 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 VERSION = 1
+FIELDS = {"kind", "version", "fingerprint", "prefix", "created", "files", "meta"}
+SEAL, UNSEALED = "seal", b"0" * 64  # the manifest's own checksum, over itself with zeros in its place
 CHUNK = 1 << 20
 TRIES = 3  # of reading what is being replaced meanwhile
 
@@ -86,7 +89,7 @@ def committing(uri: str | Path, kind: str, *, fingerprint: str, meta: dict[str, 
         manifest = {"kind": kind, "version": VERSION, "fingerprint": fingerprint, "prefix": prefix}
         manifest |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         manifest |= {"files": _described(staging), "meta": meta}
-        text = json.dumps(manifest, indent=1, default=plain).encode()
+        text = sealed(manifest)
         if is_local(uri):
             _publish_local(staging, local_path(uri), text)
         else:
@@ -97,14 +100,33 @@ def committing(uri: str | Path, kind: str, *, fingerprint: str, meta: dict[str, 
 
 def peek(uri: str | Path, kind: str) -> Mapping[str, Any] | None:
     """The manifest, or None when there is no artefact of this kind."""
-    held = read_file(join_uri(uri, MANIFEST), missing=b"")
-    if not held:
-        return None
+    manifest = unsealed(read_file(join_uri(uri, MANIFEST), missing=b""))
+    return manifest if manifest is not None and manifest.get("kind") == kind else None
+
+
+def sealed(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest as bytes of which none can change unnoticed: its last entry is their checksum."""
+    whole = {name: held for name, held in manifest.items() if name != SEAL} | {SEAL: UNSEALED.decode()}
+    text = json.dumps(whole, indent=1, default=plain).encode()
+    return _with_seal(text, hashlib.sha256(text).hexdigest().encode())
+
+
+def unsealed(text: bytes) -> dict[str, Any] | None:
+    """The manifest, or None when a byte is another one than was sealed; manifests of old have no seal."""
     try:
-        manifest = json.loads(held)
-    except ValueError:
+        manifest = json.loads(text)
+        if set(manifest) == FIELDS:
+            return manifest
+        seal = manifest[SEAL].encode()
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.get("kind") == kind else None
+    return manifest if hashlib.sha256(_with_seal(text, UNSEALED)).hexdigest().encode() == seal else None
+
+
+def _with_seal(text: bytes, seal: bytes) -> bytes:
+    """The text with another seal: the last string in it."""
+    end = text.rindex(b'"')
+    return text[: end - len(seal)] + seal + text[end:]
 
 
 def opened(uri: str | Path, kind: str, *, verify: bool = True, cache: Path | None = None) -> Artefact:
@@ -213,7 +235,7 @@ def _read_manifest(uri: str | Path, kind: str) -> dict[str, Any]:
     if not held:
         raise ArtefactError(f"{uri} holds no finished {kind}: run the job that makes it")
     try:
-        manifest = json.loads(held)
+        manifest = _whole(held)
         names = [PurePosixPath(name) for name in (*manifest["files"], manifest["prefix"])]
         checkable = all({"bytes", "sha256"} <= told.keys() for told in manifest["files"].values())
         version, _, _ = int(manifest["version"]), manifest["meta"], manifest["fingerprint"]
@@ -226,6 +248,13 @@ def _read_manifest(uri: str | Path, kind: str) -> dict[str, Any]:
         raise ArtefactError(f"{uri} has format version {version}, this code reads {VERSION}: {remedy}")
     if not checkable or any(name.is_absolute() or ".." in name.parts for name in names):
         raise ArtefactError(f"{join_uri(uri, MANIFEST)} can't be trusted: a file has no checksum or lies elsewhere")
+    return manifest
+
+
+def _whole(text: bytes) -> dict[str, Any]:
+    manifest = unsealed(text)
+    if manifest is None:
+        raise ValueError("the seal is broken or a field is missing")
     return manifest
 
 
@@ -263,7 +292,7 @@ def _fetched(uri: str, manifest: Mapping[str, Any], verify: bool, cache: Path | 
     try:
         _download(uri, manifest, staging)
         _verify(staging, manifest, uri)
-        (staging / MANIFEST).write_text(json.dumps(manifest))
+        (staging / MANIFEST).write_bytes(sealed(manifest))
         _settle(staging, target)  # if another process was faster, its copy is the same
     finally:
         shutil.rmtree(staging, ignore_errors=True)

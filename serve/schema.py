@@ -20,6 +20,7 @@ class Versions(BaseModel):
 
     dataset: StrictStr | None = None
     checkpoint: StrictStr | None = None
+    model: StrictStr | None = None
     item_vectors: StrictStr | None = None
     index: StrictStr | None = None
     code: StrictStr | None = None

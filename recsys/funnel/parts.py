@@ -13,10 +13,11 @@ from recsys.data.catalogue import UserTable
 from recsys.data.spec import DatasetSpec
 from recsys.funnel.records import Records
 from recsys.index.build import load_index
+from recsys.index.envelope import SealedIndex
 from recsys.index.item_vectors import ItemVectors
 from recsys.index.vector_index import VectorIndex
 from recsys.model import Recommender
-from recsys.train.checkpoint import load_model
+from recsys.train.checkpoint import load_model, model_fingerprint
 from recsys.value import require
 from recsys.version import VERSION
 
@@ -39,18 +40,20 @@ class Release:
         """
         kinds = ("dataset", "checkpoint", "item_vectors", "index")
         release = cls(*(opened(join_uri(run_dir, kind), kind) for kind in kinds))
+        made_by = {"checkpoint": release.checkpoint.fingerprint, "model": model_fingerprint(release.checkpoint)}
         for part in (release.item_vectors, release.index):
-            require(
-                part.meta["checkpoint"] == release.checkpoint.fingerprint,
-                f"{part.path} was made by checkpoint {part.meta['checkpoint']}, but {release.checkpoint.path} is "
-                f"checkpoint {release.checkpoint.fingerprint}; run jobs.embed and jobs.index for it",
-            )
+            for what, expected in made_by.items():
+                require(
+                    part.meta.get(what) == expected,
+                    f"{part.path} was made by {what} {part.meta.get(what)}, but {release.checkpoint.path} is "
+                    f"{what} {expected}; run jobs.embed and jobs.index for it",
+                )
         return release
 
     @property
     def versions(self) -> dict[str, str]:
         held = {name: getattr(self, name).fingerprint for name in ("dataset", "checkpoint", "item_vectors", "index")}
-        return {**held, "code": VERSION}
+        return {**held, "model": self.item_vectors.meta["model"], "code": VERSION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Parts:
     users: UserTable
     vectors: np.ndarray  # [V, D] float32
     hidden: np.ndarray  # [V, H] float32
-    index: VectorIndex
+    sealed: SealedIndex
     versions: dict[str, str]
 
     @classmethod
@@ -84,9 +87,13 @@ class Parts:
             users=UserTable.load(release.dataset.path, dataset, info.model.user.user_buckets),
             vectors=vectors,
             hidden=hidden,
-            index=load_index(release.index, info.fingerprint),
+            sealed=load_index(release.index, info.fingerprint, release.versions["model"]),
             versions=release.versions,
         )
+
+    @property
+    def index(self) -> VectorIndex:
+        return self.sealed.index
 
 
 class Stopwatch:

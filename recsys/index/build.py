@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from recsys.artefact import Artefact, committing, fingerprint_of, opened
 from recsys.data.spec import FIRST
+from recsys.index.envelope import Golden, Queries, SealedIndex
 from recsys.index.exact import exact_search
 from recsys.index.item_vectors import ItemVectors
 from recsys.index.vector_index import IndexSpec, VectorIndex, checked_vectors
 from recsys.value import require
 
-KIND = "index"
+__all__ = ["Queries", "build_index", "index_fingerprint", "load_index", "measured_recall"]
+
+KIND, FORMAT = "index", 2  # the format is part of the fingerprint: another one is built anew
 RECALL = "recall@100_vs_exact"
 
 
-@dataclass(frozen=True, slots=True)
-class Queries:
-    """Query vectors with the checkpoint that encoded them; only its own items can be searched with them."""
-
-    vectors: np.ndarray  # [Q, D] float32, norm 1
-    checkpoint: str
-
-
 def index_fingerprint(item_vectors: Artefact, spec: IndexSpec) -> str:
-    return fingerprint_of("index", item_vectors.fingerprint, item_vectors.meta["checkpoint"], spec)
+    return fingerprint_of(KIND, FORMAT, item_vectors.fingerprint, item_vectors.meta["checkpoint"], spec)
 
 
 def build_index(item_vectors: Artefact, queries: Queries, spec: IndexSpec, target_uri: str | Path) -> Artefact:
@@ -38,8 +32,9 @@ def build_index(item_vectors: Artefact, queries: Queries, spec: IndexSpec, targe
     """
     held = ItemVectors.load(item_vectors)
     require(
-        queries.checkpoint == held.checkpoint,
-        f"{item_vectors.path} was made by checkpoint {held.checkpoint}, the queries by {queries.checkpoint}; "
+        (queries.checkpoint, queries.model) == (held.checkpoint, held.model),
+        f"{item_vectors.path} was made by checkpoint {held.checkpoint} (model {held.model}), the queries by "
+        f"{queries.checkpoint} (model {queries.model}); "
         "embed the catalogue again with the checkpoint that is served",
     )
     real = held.items >= FIRST
@@ -48,6 +43,7 @@ def build_index(item_vectors: Artefact, queries: Queries, spec: IndexSpec, targe
     index = VectorIndex.build(vectors, ids, spec, sample[::2] if len(sample) else None)
     meta = {
         "checkpoint": held.checkpoint,
+        "model": held.model,
         "dim": index.dim,
         "items": len(index),
         "kind": index.kind,
@@ -58,18 +54,24 @@ def build_index(item_vectors: Artefact, queries: Queries, spec: IndexSpec, targe
     }
     with committing(target_uri, KIND, fingerprint=index_fingerprint(item_vectors, spec), meta=meta) as folder:
         index.save(folder)
+        Golden.of(index, sample, vectors).save(folder)
     return opened(target_uri, KIND)
 
 
-def load_index(artefact: Artefact, checkpoint: str, threads: int = 1) -> VectorIndex:
-    """The index, if it belongs to the checkpoint; raises ValueError naming both fingerprints if it doesn't."""
-    made_by = artefact.meta["checkpoint"]
-    require(
-        made_by == checkpoint,
-        f"{artefact.path} indexes the items of checkpoint {made_by}, but checkpoint {checkpoint} is loaded; "
-        "run jobs.embed and jobs.index for it",
-    )
-    return VectorIndex.load(artefact.path, threads)
+def load_index(artefact: Artefact, checkpoint: str, model: str, threads: int = 1) -> SealedIndex:
+    """The index, if it belongs to the checkpoint and its item tower.
+
+    Raises ValueError naming both fingerprints if it doesn't, ArtefactError when it answers its golden queries
+    otherwise than when it was built.
+    """
+    for what, expected in (("checkpoint", checkpoint), ("model", model)):
+        made_by = artefact.meta.get(what)
+        require(
+            made_by == expected,
+            f"{artefact.path} indexes the items of {what} {made_by}, but {what} {expected} is loaded; "
+            "run jobs.embed and jobs.index for it",
+        )
+    return SealedIndex.load(artefact, threads)
 
 
 def measured_recall(index: VectorIndex, vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray) -> float | None:

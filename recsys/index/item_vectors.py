@@ -22,6 +22,7 @@ class ItemVectors:
     vectors: np.ndarray  # [n, D] float32, norm 1
     hidden: np.ndarray  # [n, H] float32
     checkpoint: str  # fingerprint of the checkpoint that made them
+    model: str  # fingerprint of its item tower
 
     @classmethod
     def load(cls, artefact: Artefact) -> ItemVectors:
@@ -36,7 +37,10 @@ class ItemVectors:
                 f"{artefact.path} holds {len(items)} rows for {artefact.meta['items']} items, or not in order of item: "
                 "make it again with jobs.embed"
             )
-        return cls(items, _matrix(table["vector"]), _matrix(table["hidden"]), artefact.meta["checkpoint"])
+        if "model" not in artefact.meta:
+            raise ArtefactError(f"{artefact.path} doesn't name its model: make it again with jobs.embed")
+        made_by = artefact.meta["checkpoint"], artefact.meta["model"]
+        return cls(items, _matrix(table["vector"]), _matrix(table["hidden"]), *made_by)
 
     def by_index(self, num_items: int) -> tuple[np.ndarray, np.ndarray]:
         """Vectors [num_items, D] and encodings [num_items, H] with zeros where an item has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -12,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from recsys.artefact import Artefact, committing, opened
+from recsys.artefact import Artefact, committing, fingerprint_of, opened
 from recsys.data.spec import DatasetSpec
 from recsys.model import ModelSpec, Recommender, build_model, model_spec_from_json
 
 KIND = "checkpoint"
+ITEM_TOWER = ("item_encoder.", "retrieval.of_item.")  # the weights that item vectors are made with
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,21 @@ def read_info(artefact: Artefact) -> CheckpointInfo:
     metrics = json.loads((artefact.path / "metrics.json").read_text())
     dataset = DatasetSpec.from_json(recipe["dataset"])
     return CheckpointInfo(artefact.fingerprint, dataset, model_spec_from_json(recipe["model"]), position, metrics)
+
+
+def model_fingerprint(artefact: Artefact) -> str:
+    """Fingerprint of what makes item vectors: the item tower's weights and shape, and that they get norm 1.
+
+    The checkpoint's own fingerprint covers all weights and settings: it changes whenever this one does.
+    """
+    weights = load_file(artefact.path / "model.safetensors")
+    digest = hashlib.sha256()
+    for name in sorted(name for name in weights if name.startswith(ITEM_TOWER)):
+        held = weights[name].contiguous()
+        digest.update(f"{name} {held.dtype} {list(held.shape)}\n".encode())
+        digest.update(held.flatten().view(torch.uint8).numpy().tobytes())
+    shape = json.loads((artefact.path / "recipe.json").read_text())["model"]
+    return fingerprint_of("item tower", digest.hexdigest(), shape["item"], shape["retrieval"]["dim"], "norm 1")
 
 
 def restore(uri: str | Path, model: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str) -> Position:

@@ -26,6 +26,7 @@ from recsys.artefact import (
     peek,
     read_file,
     remove,
+    sealed,
     write_file,
 )
 from recsys.storage import list_names
@@ -48,7 +49,7 @@ def commit(target: str | Path, files: dict[str, bytes] = FILES, fingerprint: str
 def change(target: Path, edit: Callable[[dict], object]) -> None:
     held = json.loads((target / "manifest.json").read_text())
     edit(held)
-    (target / "manifest.json").write_text(json.dumps(held))
+    (target / "manifest.json").write_bytes(sealed(held))
 
 
 def test_what_is_committed_is_opened(tmp_path: Path) -> None:
@@ -152,6 +153,37 @@ def test_cut_manifest_is_damaged(whole: Path, length: int) -> None:
         opened(whole, "thing")
     assert peek(whole, "thing") is None
     path.write_bytes(before)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0), flip=st.integers(1, 255))
+def test_flipped_byte_of_the_manifest_is_found(whole: Path, place: int, flip: int) -> None:
+    path = whole / "manifest.json"
+    before = path.read_bytes()
+    damaged = bytearray(before)
+    damaged[place % len(before)] ^= flip
+    path.write_bytes(bytes(damaged))
+    try:
+        with pytest.raises(ArtefactError, match=r"manifest\.json is damaged"):
+            opened(whole, "thing")
+        assert peek(whole, "thing") is None
+    finally:
+        path.write_bytes(before)
+    opened(whole, "thing")
+
+
+def test_a_manifest_from_before_there_were_seals_is_read(tmp_path: Path) -> None:
+    commit(tmp_path / "a")
+    held = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    del held["seal"]
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps(held))
+    assert opened(tmp_path / "a", "thing").manifest == peek(tmp_path / "a", "thing") == held
+
+
+def test_zeros_in_a_manifest_are_no_seal(tmp_path: Path) -> None:
+    with committing(tmp_path / "a", "thing", fingerprint="f", meta={"zeros": "0" * 64}) as folder:
+        (folder / "x").write_bytes(b"x")
+    assert opened(tmp_path / "a", "thing").meta == {"zeros": "0" * 64}
 
 
 def test_truncated_and_missing_files_are_named(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from recsys.index.item_vectors import item_vectors_table
 from recsys.index.vector_index import IndexSpec
 from recsys.model import ModelSpec, Recommender, build_model
 from recsys.random import rng
-from recsys.train.checkpoint import Origin, Position, RunState, save_checkpoint
+from recsys.train.checkpoint import Origin, Position, RunState, model_fingerprint, save_checkpoint
 
 USERS, ITEMS, EVENTS, DAYS = 80, 300, 6000, 120
 START = 1_600_000_000
@@ -88,16 +88,19 @@ class SmallShop:
         )
 
 
-def write_item_vectors(run: Path, model: Recommender, spec: ModelSpec, dataset: DatasetSpec, checkpoint: str) -> None:
+def write_item_vectors(run: Path, model: Recommender, spec: ModelSpec, dataset: DatasetSpec, checkpoint: str) -> str:
+    """Returns the fingerprint of the model."""
     catalogue = Catalogue.load(run / "dataset", dataset, spec.item.id_buckets, spec.item.num_hashes)
     with torch.inference_mode():
         hidden = model.eval().items(catalogue)
         vectors = model.vectors(hidden)
     meta = {"checkpoint": checkpoint, "dim": vectors.shape[1], "hidden": hidden.shape[1], "items": dataset.num_items}
+    meta["model"] = model_fingerprint(opened(run / "checkpoint", "checkpoint"))
     with committing(run / "item_vectors", "item_vectors", fingerprint=f"vectors-{checkpoint}", meta=meta) as folder:
         for part, rows in enumerate(np.array_split(np.arange(dataset.num_items), 3)):
             table = item_vectors_table(rows, vectors.numpy()[rows], hidden.numpy()[rows])
             pq.write_table(table, folder / f"part-{part:05d}.parquet")
+    return meta["model"]
 
 
 def make_run(run: Path, checkpoint: str = "0123456789abcdef") -> Path:
@@ -109,8 +112,8 @@ def make_run(run: Path, checkpoint: str = "0123456789abcdef") -> Path:
     model = build_model(spec, dataset)
     state = RunState(model, torch.optim.SGD(model.parameters(), lr=0.1), Position(0, 0, 0), {})
     save_checkpoint(run / "checkpoint", state, Origin(run / "dataset", dataset, spec, None, checkpoint))
-    write_item_vectors(run, model, spec, dataset, checkpoint)
-    nobody = Queries(np.zeros((0, spec.retrieval.dim), np.float32), checkpoint)
+    made_by = checkpoint, write_item_vectors(run, model, spec, dataset, checkpoint)
+    nobody = Queries(np.zeros((0, spec.retrieval.dim), np.float32), *made_by)
     build_index(opened(run / "item_vectors", "item_vectors"), nobody, IndexSpec(), run / "index")
     return run
 

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from recsys.artefact import ArtefactError
+from recsys.artefact import Artefact, ArtefactError, opened, sealed
 from recsys.funnel.funnel import Funnel
 from recsys.funnel.parts import Parts, Release
+from recsys.train.checkpoint import model_fingerprint
 from serve.service import load_service
 from serve.spec import ServeSpec
 from tests.serve.conftest import SMALL
@@ -27,7 +29,7 @@ def copied(run_dir: Path, tmp_path: Path) -> Path:
 def edit(manifest: Path, change: Callable[[dict], None]) -> None:
     held = json.loads(manifest.read_text())
     change(held)
-    manifest.write_text(json.dumps(held))
+    manifest.write_bytes(sealed(held))
 
 
 def test_a_run_folder_is_served(run_dir: Path) -> None:
@@ -42,6 +44,28 @@ def test_parts_of_another_checkpoint_are_refused(copied: Path, part: str) -> Non
     edit(copied / part / "manifest.json", lambda held: held["meta"].update(checkpoint="ffff"))
     with pytest.raises(ValueError, match=f"{part} was made by checkpoint ffff.*run jobs.embed and jobs.index"):
         load_service(ServeSpec(funnel=SMALL), str(copied))
+
+
+@pytest.mark.parametrize("part", ["index", "item_vectors"])
+def test_parts_of_another_item_tower_are_refused(copied: Path, part: str) -> None:
+    edit(copied / part / "manifest.json", lambda held: held["meta"].update(model="ffff"))
+    with pytest.raises(ValueError, match=f"{part} was made by model ffff.*run jobs.embed and jobs.index"):
+        load_service(ServeSpec(funnel=SMALL), str(copied))
+
+
+def test_the_item_tower_is_what_names_the_model(run_dir: Path, tmp_path: Path) -> None:
+    held = opened(run_dir / "checkpoint", "checkpoint")
+    weights = load_file(held.path / "model.safetensors")
+
+    def changed(start: str) -> str:
+        folder = Path(shutil.copytree(held.path, tmp_path / start))
+        name = next(name for name in weights if name.startswith(start))
+        save_file(weights | {name: weights[name] + 1}, folder / "model.safetensors")
+        return model_fingerprint(Artefact(folder, held.manifest))
+
+    names = [changed(start) for start in ("user_encoder", "ranking", "retrieval.of_user")]
+    assert set(names) == {model_fingerprint(held)}
+    assert len({model_fingerprint(held), changed("item_encoder"), changed("retrieval.of_item")}) == 3
 
 
 def test_a_checkpoint_of_another_data_set_is_refused(copied: Path) -> None:
