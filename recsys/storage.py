@@ -142,12 +142,15 @@ def read_file(uri: str | Path, missing: bytes | None = None) -> bytes:
 
 
 def write_file(uri: str | Path, content: bytes) -> None:
-    """Write one small file; a reader sees the old one or the new one."""
+    """Write one small file; a reader sees the old one or the new one, after a power cut as well."""
     if is_local(uri):
         target = local_path(uri)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = aside(target)
-        fresh.write_bytes(content)
+        with fresh.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
         fresh.replace(target)
         return
     held, path = filesystem(uri)

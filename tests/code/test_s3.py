@@ -15,8 +15,19 @@ import ray
 from moto.server import ThreadedMotoServer
 
 from recsys import artefact
-from recsys.artefact import ArtefactError, committing, join_uri, opened, peek, read_file, remove, write_file
+from recsys.artefact import (
+    ArtefactError,
+    committing,
+    fingerprint_of,
+    join_uri,
+    opened,
+    peek,
+    read_file,
+    remove,
+    write_file,
+)
 from recsys.cluster.start import ClusterSpec, connected
+from recsys.index.versions import Versions
 from recsys.storage import filesystem, list_names
 
 FILES = {"weights.bin": bytes(range(256)) * 700, "parts/part 0.bin": b"first", "empty": b""}
@@ -139,6 +150,19 @@ def test_reader_of_a_replaced_artefact_gets_the_new_one(
 
     monkeypatch.setattr(artefact, "_download", late)
     assert opened(uri, "thing").fingerprint == "f2"
+
+
+def test_versions_without_renames_or_locks(bucket: str, cache: Path) -> None:
+    versions, made = Versions(f"{bucket}/versions"), f"{bucket}/index"
+    for content in (b"one", b"two", b"three"):
+        with committing(made, "index", fingerprint=fingerprint_of(str(content)), meta={}) as folder:
+            (folder / "x").write_bytes(content)
+        name = versions.publish(opened(made, "index"), keep=2)
+        held, index = versions.open()
+        assert (held, (index.path / "x").read_bytes()) == (name, content)
+    assert len(versions.names()) == 2
+    assert versions.rollback() == versions.names()[0]
+    assert (versions.open()[1].path / "x").read_bytes() == b"two"
 
 
 def test_small_files(bucket: str, server: str) -> None:
