@@ -6,7 +6,6 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +48,8 @@ class AnswerLog:
     and never answers. A file appears under its name only when it is whole.
     """
 
-    def __init__(
-        self, folder: str | Path, versions: Mapping[str, str], *, waiting: int = 2000, rows: int = 50_000
-    ) -> None:
-        self._folder, self._versions, self._rows = Path(folder), dict(versions), rows
+    def __init__(self, folder: str | Path, *, waiting: int = 2000, rows: int = 50_000) -> None:
+        self._folder, self._rows = Path(folder), rows
         self._folder.mkdir(parents=True, exist_ok=True)
         self._waiting: queue.Queue[Shown | None] = queue.Queue(maxsize=waiting)
         self._name = f"answers-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
@@ -107,8 +104,8 @@ class AnswerLog:
             "propensity": 1.0,
             "request": shown.request_id,
             "source": shown.answer.source,
-            "checkpoint": self._versions.get("checkpoint"),
-            "index": self._versions.get("index"),
+            "checkpoint": shown.answer.versions["checkpoint"],
+            "index": shown.answer.versions["index"],
         }
         listed = zip(shown.answer.item_ids, shown.answer.scores, strict=True)
         return [

@@ -11,6 +11,7 @@ from ray import serve as ray_serve
 from ray.serve import Application
 
 from recsys.funnel.parts import Release
+from recsys.index.versions import Versions
 from serve.app import create_app
 from serve.service import load_service
 from serve.spec import ServeSpec
@@ -36,7 +37,7 @@ class Endpoint:
 
 def build(spec: ServeSpec, run_dir: str) -> Application:
     """The application of a run folder. Raises ArtefactError or ValueError here, on the driver, when parts don't fit."""
-    Release.of(run_dir)
+    Release.of(run_dir, Versions(spec.index_versions).open()[1] if spec.index_versions else None)
     deployment = ray_serve.deployment(
         name=APP,
         num_replicas=spec.replicas,

@@ -28,8 +28,14 @@ class Metrics:
         self.batch = Histogram(
             "recsys_batch_requests", "Requests answered together", buckets=(1, 2, 4, 8, 16, 32), registry=registry
         )
-        release = Gauge("recsys_release", "What is served", list(versions), registry=registry)
-        release.labels(**versions).set(1)
+        self.release = Gauge("recsys_release", "What is served", list(versions), registry=registry)
+        self.swaps = Counter("recsys_index_swaps", "Indexes that took over from another", registry=registry)
+        self.refused = Counter("recsys_index_refused", "Published indexes that aren't served", registry=registry)
+        self.served(versions)
+
+    def served(self, versions: Mapping[str, str]) -> None:
+        self.release.clear()
+        self.release.labels(**versions).set(1)
 
     def observe_batch(self, size: int, timings_ms: Mapping[str, float]) -> None:
         self.batch.observe(size)

@@ -41,6 +41,11 @@ class RecommendBody(BaseModel):
     deadline_ms: Annotated[FiniteFloat, Field(gt=0, le=60_000)] | None = None
     versions: Versions | None = None
 
+    @property
+    def expected(self) -> dict[str, str]:
+        """Version by part of the release, of the parts that the caller named."""
+        return self.versions.model_dump(exclude_none=True) if self.versions else {}
+
     def request(self, arrived: float, default_deadline_ms: float | None) -> RecommendRequest:
         return RecommendRequest(
             user_id=None if self.user_id is None else str(self.user_id),
@@ -55,11 +60,11 @@ class RecommendBody(BaseModel):
         )
 
 
-def answer_json(answer: Recommendation, versions: dict[str, str], timings_ms: dict[str, float]) -> dict[str, Any]:
+def answer_json(answer: Recommendation, timings_ms: dict[str, float]) -> dict[str, Any]:
     """The body of an answer."""
     return {
         "items": [_item(answer, place) for place in range(len(answer.item_ids))],
-        "versions": versions,
+        "versions": dict(answer.versions),
         "timings_ms": {stage: round(spent, 3) for stage, spent in timings_ms.items()},
         "degraded": list(answer.degraded),
         "source": answer.source,

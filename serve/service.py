@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,11 +13,13 @@ from recsys.funnel.funnel import Funnel
 from recsys.funnel.parts import Parts, Release
 from recsys.funnel.policy import Policy
 from recsys.funnel.request import Recommendation, RecommendRequest
+from recsys.index.versions import Versions
 from serve import errors
 from serve.answer_log import AnswerLog
 from serve.metrics import Metrics
 from serve.schema import RecommendBody, answer_json
 from serve.spec import ServeSpec
+from serve.swap import IndexWatch
 from serve.worker import Worker
 
 
@@ -26,10 +28,10 @@ class Service:
 
     def __init__(self, funnel: Funnel, spec: ServeSpec) -> None:
         self.funnel, self.spec = funnel, spec
-        self.versions = funnel.versions
-        self.metrics = Metrics(self.versions)
-        self.log = AnswerLog(spec.log_dir, self.versions) if spec.log_dir else None
+        self.metrics = Metrics(funnel.versions)
+        self.log = AnswerLog(spec.log_dir) if spec.log_dir else None
         self.worker = Worker(self._answer, threads=spec.threads, max_batch=spec.max_batch)
+        self.watch: IndexWatch | None = None
         self.in_flight = 0
 
     async def recommend(self, raw: bytes, request_id: str) -> dict[str, Any]:
@@ -46,25 +48,36 @@ class Service:
         finally:
             self.in_flight -= 1
             self.metrics.in_flight.set(self.in_flight)
+        _check_versions(body, answer.versions)  # another index may have taken over meanwhile
         self._record(request_id, request, answer)
         spent = {"queue": queued_ms, **answer.timings_ms, "total": (time.perf_counter() - arrived) * 1000}
         self.metrics.latency.observe(spent["total"] / 1000)
-        return {"request_id": request_id, **answer_json(answer, self.versions, spent)}
+        return {"request_id": request_id, **answer_json(answer, spent)}
 
     def health(self) -> dict[str, Any]:
         data = self.funnel.dataset
         tasks = [task.name for task in data.tasks]
+        followed = {} if self.watch is None else {"held": self.watch.held, "refused": self.watch.refused}
         return {
             "ready": self.worker.alive,
-            "versions": self.versions,
+            "versions": self.funnel.versions,
             "dataset": data.name,
             "items": len(self.funnel.directory.items),
             "users": len(self.funnel.directory.users),
             "tasks": tasks,
             "surfaces": list(self.funnel.directory.surfaces),
+            **({"index_version": followed} if followed else {}),
         }
 
+    def swap(self, funnel: Funnel) -> None:
+        """Answer with another funnel from the next batch on; those that run end with the one that they began with."""
+        self.funnel = funnel
+        self.metrics.swaps.inc()
+        self.metrics.served(funnel.versions)
+
     def close(self) -> None:
+        if self.watch is not None:
+            self.watch.close()
         self.worker.close()
         if self.log is not None:
             self.log.close()
@@ -74,9 +87,7 @@ class Service:
             body = RecommendBody.model_validate_json(raw)
         except ValidationError as error:
             raise errors.invalid(error) from None
-        for part, expected in (body.versions.model_dump(exclude_none=True) if body.versions else {}).items():
-            if expected != self.versions[part]:
-                raise errors.wrong_version(part, expected, self.versions[part])
+        _check_versions(body, self.funnel.versions)
         try:
             self.funnel.intake.weights_of(body.weights or {})
         except ValueError as error:
@@ -106,10 +117,25 @@ class Service:
             self.metrics.dropped.inc()
 
 
+def _check_versions(body: RecommendBody, loaded: Mapping[str, str]) -> None:
+    for part, expected in body.expected.items():
+        if expected != loaded[part]:
+            raise errors.wrong_version(part, expected, loaded[part])
+
+
 def load_service(spec: ServeSpec, run_dir: str) -> Service:
-    """The service of a run folder, warmed up. Raises ArtefactError or ValueError when its parts don't fit together."""
-    parts = Parts.load(Release.of(run_dir))
+    """The service of a run folder, warmed up; where the spec names versions of the index, it follows them.
+
+    Raises ArtefactError or ValueError when its parts don't fit together.
+    """
+    versions = Versions(spec.index_versions) if spec.index_versions else None
+    name, index = versions.open() if versions else ("", None)
+    parts = Parts.load(Release.of(run_dir, index))
     policy = Policy(parts.records.directory.items, parts.dataset.num_items, files=spec.blocked_files)
     funnel = Funnel(parts, spec.funnel, policy)
     funnel.warm_up()
-    return Service(funnel, spec)
+    service = Service(funnel, spec)
+    if versions:
+        service.watch = IndexWatch(service, parts, versions, name)
+        service.watch.follow(spec.index_poll_s)
+    return service

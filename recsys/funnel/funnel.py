@@ -175,6 +175,7 @@ class Funnel:
             source="personal" if personal else "popular",
             degraded=(*((rung,) if rung else ()), *self.intake.notes(request)),
             timings_ms=answered.timings_ms,
+            versions=self.versions,
         )
 
     def _batches(self, user: np.ndarray, times: np.ndarray, k: int, hide_seen: bool, size: int) -> Iterator[Asked]:

@@ -32,14 +32,16 @@ class Release:
     index: Artefact
 
     @classmethod
-    def of(cls, run_dir: str | Path) -> Release:
-        """The artefacts of a run folder, verified.
+    def of(cls, run_dir: str | Path, index: Artefact | None = None) -> Release:
+        """The artefacts of a run folder, verified; the index may be another one than the run's own.
 
         Raises ArtefactError naming the first that is missing or damaged, ValueError when item vectors or index belong
         to another checkpoint.
         """
-        kinds = ("dataset", "checkpoint", "item_vectors", "index")
-        release = cls(*(opened(join_uri(run_dir, kind), kind) for kind in kinds))
+        dataset, checkpoint, item_vectors = (
+            opened(join_uri(run_dir, kind), kind) for kind in ("dataset", "checkpoint", "item_vectors")
+        )
+        release = cls(dataset, checkpoint, item_vectors, index or opened(join_uri(run_dir, "index"), "index"))
         made_by = {"checkpoint": release.checkpoint.fingerprint, "model": model_fingerprint(release.checkpoint)}
         for part in (release.item_vectors, release.index):
             for what, expected in made_by.items():

@@ -73,6 +73,7 @@ class Recommendation:
     source: Literal["personal", "popular"]
     degraded: tuple[str, ...]  # what was left out to be in time, and what of the request wasn't known
     timings_ms: Mapping[str, float]  # by stage, of the batch that the request was answered in
+    versions: Mapping[str, str]  # of the release that every item and score of the answer is from
 
 
 @dataclass(frozen=True, slots=True)
