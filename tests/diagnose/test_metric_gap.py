@@ -54,7 +54,8 @@ def test_the_ends_are_map_and_ndcg_and_the_parts_add_up() -> None:
     weight = held.traffic[known].double()
     assert found.online == pytest.approx(float((online[known] * weight).sum() / weight.sum()))
     assert float(found.lost.sum()) == pytest.approx(found.offline - found.online)
-    assert float(found.lost[FACTORS.index("pool")]) == float(found.lost[FACTORS.index("features")]) == 0
+    unchanged = found.lost[[FACTORS.index("pool"), FACTORS.index("features")]]
+    torch.testing.assert_close(unchanged, torch.zeros_like(unchanged), atol=1e-12, rtol=0)
     assert sum(found.shares().values()) == pytest.approx(1)
 
 

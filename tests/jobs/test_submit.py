@@ -15,7 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from recsys.diagnose.diagnosis import Evidence
+from recsys.diagnose.embedding import EmbeddingHealth
+from recsys.diagnose.files import save_evidence
 from recsys.report.summary import validate
 from tests.jobs.command import ROOT, SMALL, environment
 from tests.jobs.conftest import own_tables
@@ -96,3 +100,28 @@ def test_every_job_runs_on_the_cluster(head: Head, invoices: Path, tmp_path: Pat
     assert told.returncode == 0, told.stdout[-6000:] + told.stderr[-2000:]
     assert told.stdout.count("== evaluation: is there already") == 1
     assert told.stdout.count("== dataset: is there already") == 5
+
+
+def test_the_catalogue_and_the_doctor_run_on_the_cluster(head: Head, tmp_path: Path) -> None:
+    """Every arm of every problem takes two steps as tasks of the cluster; the doctor reads evidence files."""
+    problem = [
+        "-m",
+        "jobs.problem",
+        "id=all",
+        "seeds=100",
+        "scale=smoke",
+        "cluster=ray",
+        f"run_dir={tmp_path / 'runs'}",
+    ]
+    told = head.submit(sys.executable, *problem, **head.token)
+    assert told.returncode == 0, told.stdout[-6000:] + told.stderr[-2000:]
+    assert "took two steps" in told.stdout
+    assert "failed" not in told.stdout
+    evidence = tmp_path / "evidence"
+    save_evidence(Evidence.of(EmbeddingHealth(torch.ones(50, 4) + 1e-3 * torch.randn(50, 4))), evidence)
+    doctor = ["-m", "jobs.doctor", "run_dir=null", f"evidence={evidence}", f"out={tmp_path / 'doctor'}"]
+    told = head.submit(sys.executable, *doctor, **head.token)
+    assert told.returncode == 0, told.stdout[-6000:] + told.stderr[-2000:]
+    found = json.loads((tmp_path / "doctor" / "doctor.json").read_text())["findings"]
+    (collapse,) = [held for held in found if held["detector"].startswith("p17")]
+    assert collapse["state"] in ("named", "abstains"), collapse
