@@ -13,10 +13,12 @@ from recsys.funnel.funnel import Funnel
 from recsys.funnel.parts import Parts, Release
 from recsys.funnel.policy import Policy
 from recsys.funnel.request import Recommendation, RecommendRequest
+from recsys.index.online_recall import OnlineRecall
 from recsys.index.versions import Versions
 from serve import errors
 from serve.answer_log import AnswerLog
 from serve.metrics import Metrics
+from serve.recall import watched_funnel
 from serve.schema import RecommendBody, answer_json
 from serve.spec import ServeSpec
 from serve.swap import IndexWatch
@@ -26,8 +28,8 @@ from serve.worker import Worker
 class Service:
     """A funnel behind bounds: so many requests at once, so much time for each."""
 
-    def __init__(self, funnel: Funnel, spec: ServeSpec) -> None:
-        self.funnel, self.spec = funnel, spec
+    def __init__(self, funnel: Funnel, spec: ServeSpec, recall: OnlineRecall | None = None) -> None:
+        self.funnel, self.spec, self.recall = funnel, spec, recall
         self.metrics = Metrics(funnel.versions)
         self.log = AnswerLog(spec.log_dir) if spec.log_dir else None
         self.worker = Worker(self._answer, threads=spec.threads, max_batch=spec.max_batch)
@@ -69,9 +71,17 @@ class Service:
             **({"index_version": followed} if followed else {}),
         }
 
-    def swap(self, funnel: Funnel) -> None:
+    def metrics_text(self) -> bytes:
+        """What Prometheus reads."""
+        if self.recall is not None:
+            self.metrics.observe_recall(self.recall.figures())
+        return self.metrics.text()
+
+    def swap(self, funnel: Funnel, recall: OnlineRecall) -> None:
         """Answer with another funnel from the next batch on; those that run end with the one that they began with."""
-        self.funnel = funnel
+        before, self.recall, self.funnel = self.recall, recall, funnel
+        if before is not None:
+            before.close()
         self.metrics.swaps.inc()
         self.metrics.served(funnel.versions)
 
@@ -79,6 +89,8 @@ class Service:
         if self.watch is not None:
             self.watch.close()
         self.worker.close()
+        if self.recall is not None:
+            self.recall.close()
         if self.log is not None:
             self.log.close()
 
@@ -132,9 +144,8 @@ def load_service(spec: ServeSpec, run_dir: str) -> Service:
     name, index = versions.open() if versions else ("", None)
     parts = Parts.load(Release.of(run_dir, index))
     policy = Policy(parts.records.directory.items, parts.dataset.num_items, files=spec.blocked_files)
-    funnel = Funnel(parts, spec.funnel, policy)
-    funnel.warm_up()
-    service = Service(funnel, spec)
+    funnel, recall = watched_funnel(parts, spec.funnel, policy, spec.recall)
+    service = Service(funnel, spec, recall)
     if versions:
         service.watch = IndexWatch(service, parts, versions, name)
         service.watch.follow(spec.index_poll_s)

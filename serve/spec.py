@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recsys.funnel.request import FunnelSpec
+from recsys.index.online_recall import RecallSpec
 from recsys.value import require, value
 
 
@@ -11,6 +12,7 @@ class ServeSpec:
     """Limits and places of one endpoint; it listens on loopback unless told otherwise."""
 
     funnel: FunnelSpec = FunnelSpec()
+    recall: RecallSpec = RecallSpec()
     host: str = "127.0.0.1"
     port: int = 8000
     replicas: int = 1

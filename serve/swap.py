@@ -11,8 +11,10 @@ from recsys.artefact import Artefact, ArtefactError
 from recsys.funnel.funnel import Funnel
 from recsys.funnel.parts import Parts
 from recsys.index.build import load_index
+from recsys.index.online_recall import OnlineRecall
 from recsys.index.versions import Versions
 from recsys.value import require
+from serve.recall import watched_funnel
 
 if TYPE_CHECKING:
     from serve.service import Service
@@ -41,7 +43,7 @@ class IndexWatch:
             return False
         try:
             name, artefact = self._versions.open()
-            self._service.swap(self._funnel(artefact))
+            self._service.swap(*self._funnel(artefact))
         except (ArtefactError, ValueError) as error:
             log.error("index version %s is refused, %s stays: %s", name, self.held, error)
             self.refused = name
@@ -68,7 +70,7 @@ class IndexWatch:
             except (ArtefactError, OSError) as error:  # the store can't be reached, or the pointer isn't one
                 log.error("the versions of the index can't be read: %s", error)
 
-    def _funnel(self, artefact: Artefact) -> Funnel:
+    def _funnel(self, artefact: Artefact) -> tuple[Funnel, OnlineRecall]:
         parts, old = self._parts, self._service.funnel
         sealed = load_index(artefact, parts.versions["checkpoint"], parts.versions["model"])
         most = int(sealed.index.ids.max(initial=0))
@@ -78,6 +80,4 @@ class IndexWatch:
             "publish a whole run for new items",
         )
         fresh = replace(parts, sealed=sealed, versions={**parts.versions, "index": artefact.fingerprint})
-        funnel = Funnel(fresh, old.spec, old.policy)
-        funnel.warm_up()
-        return funnel
+        return watched_funnel(fresh, old.spec, old.policy, self._service.spec.recall)

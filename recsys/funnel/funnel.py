@@ -17,21 +17,23 @@ from recsys.funnel.policy import Policy
 from recsys.funnel.rank import Lists, Ranker, fuse
 from recsys.funnel.request import Answered, Asked, FunnelSpec, Recommendation, RecommendRequest
 from recsys.funnel.rerank import mmr
-from recsys.funnel.retrieve import Retriever, allowed_mask
+from recsys.funnel.retrieve import Retriever, Watch, allowed_mask
 from recsys.value import require
 
 
 class Funnel:
     """Requests in, lists out: state, query, candidates, filter, features, rank, fuse, diversity, answer."""
 
-    def __init__(self, parts: Parts, spec: FunnelSpec, policy: Policy | None = None) -> None:
+    def __init__(
+        self, parts: Parts, spec: FunnelSpec, policy: Policy | None = None, watch: Watch | None = None
+    ) -> None:
         self.spec, self.versions, self.dataset = spec, dict(parts.versions), parts.dataset
         self.records, self.users, self.vectors = parts.records, parts.users, parts.vectors
         self.model = parts.model.eval()
         self.directory = parts.records.directory
         self.policy = policy or Policy(self.directory.items, parts.dataset.num_items)
         self.intake = Intake(self.directory, parts.dataset, spec)
-        self.retriever = Retriever(parts.index, parts.records.popularity, spec)
+        self.retriever = Retriever(parts.index, parts.records.popularity, spec, watch)
         self.ranker = Ranker(self.model, torch.from_numpy(parts.hidden), parts.dataset.tasks)
         self.ladder = Ladder(spec.reduced_share)
 

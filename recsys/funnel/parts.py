@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from recsys.artefact import Artefact, join_uri, opened
 from recsys.data.catalogue import UserTable
@@ -69,6 +70,7 @@ class Parts:
     vectors: np.ndarray  # [V, D] float32
     hidden: np.ndarray  # [V, H] float32
     sealed: SealedIndex
+    groups: dict[str, np.ndarray]  # of items [V], by categorical column
     versions: dict[str, str]
 
     @classmethod
@@ -90,12 +92,18 @@ class Parts:
             vectors=vectors,
             hidden=hidden,
             sealed=load_index(release.index, info.fingerprint, release.versions["model"]),
+            groups=_groups(release.dataset.path, dataset),
             versions=release.versions,
         )
 
     @property
     def index(self) -> VectorIndex:
         return self.sealed.index
+
+
+def _groups(folder: Path, dataset: DatasetSpec) -> dict[str, np.ndarray]:
+    table = pq.read_table(folder / "items.parquet", columns=list(dataset.item_categorical))
+    return {name: table[name].to_numpy() for name in dataset.item_categorical}
 
 
 class Stopwatch:

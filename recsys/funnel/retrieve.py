@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from recsys.funnel.ladder import FEWER, FULL
 from recsys.funnel.popularity import Popularity
 from recsys.funnel.request import Asked, FunnelSpec
 from recsys.index.vector_index import VectorIndex
+
+Watch = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[np.ndarray]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,14 @@ class Retriever:
     index: VectorIndex
     popularity: Popularity
     spec: FunnelSpec
+    watch: Watch | None = None  # sees queries [B, D], what was found [B, k], what was allowed, and each user's past
 
     def __call__(self, asked: Asked, query: np.ndarray, seen: Sequence[np.ndarray], allowed: np.ndarray) -> Pairs:
         """Pairs for queries [B, D]; every request gets at least min(k, allowed items) candidates."""
         wanted = max(self.spec.index_candidates, int(asked.k.max()))
         found = self.nearest(query, wanted, allowed)
+        if self.watch is not None:
+            self.watch(query, found, allowed, seen)
         rows, width = found.shape
         every = np.arange(rows)
         lists = [(np.repeat(every, width), found.ravel(), np.tile(np.arange(width) / wanted, rows))]
