@@ -19,13 +19,23 @@ FACTOR = 1_000_003  # two tokens as one id
 class QueryEncoder(Protocol):
     """A frozen value that builds a module from padded tokens [B, L] (0 is padding) to unit vectors [B, D]."""
 
-    def build(self, num_tokens: int, dim: int, longest: int, seed: int) -> nn.Module:
+    def build(self, num_tokens: int, dim: int, longest: int, seed: int) -> TextModule:
         """Weights of the stream (seed, "query encoder")."""
         ...
 
     def multiply_adds(self, length: int, dim: int) -> float:
         """Of one query of so many tokens, padding included."""
         ...
+
+
+class TextModule(nn.Module):
+    """Unit vectors of texts. `summed` is the same before it is normalised, so that something can be added to it."""
+
+    def summed(self, tokens: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} has no summed()")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return normalize(self.summed(tokens), dim=1)
 
 
 @value
@@ -51,7 +61,7 @@ class Transformer:
         return float(self.layers * layer + self.width * dim)
 
 
-class TransformerModule(nn.Module):
+class TransformerModule(TextModule):
     def __init__(self, spec: Transformer, num_tokens: int, dim: int, longest: int) -> None:
         super().__init__()
         self.token = nn.Embedding(num_tokens + 1, spec.width, padding_idx=PADDING)
@@ -60,14 +70,14 @@ class TransformerModule(nn.Module):
         self.norm = nn.LayerNorm(spec.width)
         self.out = nn.Linear(spec.width, dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def summed(self, tokens: Tensor) -> Tensor:
         there = tokens != PADDING  # [B, L]
         hidden = self.token(tokens) + self.place[: tokens.shape[1]]
         closed = torch.zeros(there.shape, dtype=hidden.dtype).masked_fill(~there, -1e9)[:, None, None]  # [B, 1, 1, L]
         for layer in self.layers:
             hidden = layer(hidden, closed)
         hidden = self.norm(hidden) * there[..., None]
-        return normalize(self.out(hidden.sum(1) / there.sum(1, keepdim=True).clamp(min=1)), dim=1)
+        return self.out(hidden.sum(1) / there.sum(1, keepdim=True).clamp(min=1))
 
 
 class Layer(nn.Module):
@@ -110,19 +120,19 @@ class HashedBag:
         return float(dim * (length + (self.grams - 1) * (length - 1)))
 
 
-class HashedBagModule(nn.Module):
+class HashedBagModule(TextModule):
     def __init__(self, spec: HashedBag, num_tokens: int, dim: int) -> None:
         super().__init__()
         self.tokens = nn.Parameter(torch.randn(num_tokens + 1, dim) / dim**0.5)
         # pairs start at nothing: they are what a sum of tokens doesn't explain
         self.pairs = nn.Parameter(torch.zeros(spec.buckets, dim)) if spec.grams == 2 else None
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def summed(self, tokens: Tensor) -> Tensor:
         found = _summed(self.tokens, tokens, 0)
         if self.pairs is not None:
             after = pad(tokens[:, 1:], (0, 1))
             found = found + _summed(self.pairs, (tokens * FACTOR + after).masked_fill(after == PADDING, 0), 1)
-        return normalize(found, dim=1)
+        return found
 
 
 def _summed(table: Tensor, ids: Tensor, num_hashes: int) -> Tensor:
