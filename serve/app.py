@@ -40,7 +40,7 @@ def create_app(service: Service) -> FastAPI:
     @app.post("/v1/recommend", openapi_extra=BODY)
     async def recommend(request: Request) -> JSONResponse:
         request_id = request.headers.get(REQUEST_ID, "")[:128] or uuid.uuid4().hex
-        raw = await _body(request, service.spec.max_body_bytes)
+        raw = await body_of(request, service.spec.max_body_bytes)
         return JSONResponse(await service.recommend(raw, request_id), headers={REQUEST_ID: request_id})
 
     @app.get("/healthz")
@@ -90,7 +90,7 @@ class Door:
         return hmac.compare_digest(told, f"Bearer {self.token}".encode())
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def body_of(request: Request, limit: int) -> bytes:
     """The body, read no further than the limit."""
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:

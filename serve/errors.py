@@ -52,6 +52,10 @@ def unknown_weights(message: str) -> ServiceError:
     return ServiceError(422, "unknown_task", message, "weigh only tasks that are named in the message")
 
 
+def unfit_vectors(message: str) -> ServiceError:
+    return ServiceError(422, "unfit_vectors", message, "send float vectors of the index's dimension and norm 1")
+
+
 def too_large(limit: int) -> ServiceError:
     return ServiceError(413, "body_too_large", f"the body is larger than {limit} bytes", "exclude fewer items")
 

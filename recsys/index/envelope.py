@@ -68,13 +68,15 @@ class Golden:
             ) from error
 
     def check(self, index: VectorIndex, where: Path) -> None:
-        """Ask the index again. Raises ArtefactError with the first query that it answers otherwise.
+        """Ask the index again. Raises ArtefactError with the first query that it answers otherwise."""
+        if len(self.queries):
+            self.compare(index.search(self.queries, TOP), where)
+
+    def compare(self, found: Hits, where: Path) -> None:
+        """Hold answers to the golden queries against those of old; raises ArtefactError as `check` does.
 
         Scores must agree at every rank, and an item may be missing only where its score ties with the last one.
         """
-        if not len(self.queries):
-            return
-        found = index.search(self.queries, TOP)
         if found.ids.shape != self.ids.shape:
             raise _strange(where, 0, f"{found.ids.shape[1]} items instead of {self.ids.shape[1]}")
         for row in range(len(self.ids)):

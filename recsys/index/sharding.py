@@ -1,0 +1,97 @@
+"""Shards of an index by item hash hold equal loads, and together they answer as the whole does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from recsys.artefact import Artefact, committing, fingerprint_of, opened
+from recsys.data.vocabulary import stable_hash
+from recsys.index.envelope import Golden, SealedIndex
+from recsys.index.exact import Hits
+from recsys.index.preassigned import merged, ordered, probe_lists, search_lists, subset
+from recsys.index.vector_index import VectorIndex
+from recsys.value import require
+
+KIND = "index_shards"
+ROUTER = "router"  # the lists without what is in them
+
+
+def shard_of(ids: np.ndarray, shards: int) -> np.ndarray:
+    """[n] int64 shard of each item, by its id alone: the same for every index and every machine."""
+    return stable_hash([str(item) for item in ids.tolist()], shards, 0)
+
+
+def split_index(index: Artefact, shards: int, target_uri: str | Path) -> Artefact:
+    """Write an index as `shards` parts by item hash, a router without items, and the golden queries."""
+    require(shards >= 1, f"shards must be at least 1, got {shards}")
+    sealed = SealedIndex.load(index)
+    whole = sealed.index
+    number = shard_of(whole.ids, shards)
+    names = ("checkpoint", "model", "dim", "items")
+    meta = {name: index.meta[name] for name in names} | {"shards": shards, "index": index.fingerprint}
+    fingerprint = fingerprint_of(KIND, index.fingerprint, shards)
+    with committing(target_uri, KIND, fingerprint=fingerprint, meta=meta) as folder:
+        for shard in tqdm(range(-1, shards), unit="shard", desc="splitting"):
+            at = folder / (ROUTER if shard < 0 else _name(shard))
+            at.mkdir()
+            places = np.flatnonzero(number == shard)
+            VectorIndex(subset(whole.engine, places), whole.ids[places], whole.metric).save(at)
+        sealed.golden.save(folder)
+    return opened(target_uri, KIND)
+
+
+def load_shard(artefact: Artefact, shard: int, threads: int = 1) -> VectorIndex:
+    """One shard. Raises ValueError for a number that the artefact doesn't have."""
+    count = artefact.meta["shards"]
+    require(0 <= shard < count, f"{artefact.path} has shards 0 to {count - 1}, not {shard}")
+    return VectorIndex.load(artefact.path / _name(shard), threads)
+
+
+def load_router(artefact: Artefact, threads: int = 1) -> tuple[VectorIndex, Golden]:
+    """The lists without items, which choose what a query visits, and the queries that the shards must answer."""
+    return VectorIndex.load(artefact.path / ROUTER, threads), Golden.load(artefact.path)
+
+
+def search_items(
+    index: VectorIndex, queries: np.ndarray, k: int, lists: np.ndarray, allowed: np.ndarray | None = None
+) -> Hits:
+    """The k best allowed items of each query in its lists [B, P], [B, k]; of equals those of lower id.
+
+    `allowed` [V] is a mask over item ids; ids beyond it aren't allowed.
+    """
+    mask = None
+    if allowed is not None:
+        inside = index.ids < len(allowed)
+        mask = inside & allowed[np.where(inside, index.ids, 0)]
+    if not len(index):
+        return Hits.empty(len(queries), k)
+    found = search_lists(index.engine, queries, k, lists, mask)
+    ids = np.where(found.ids >= 0, index.ids[found.ids], -1)
+    return ordered(Hits(ids, found.scores), k).widened(k)
+
+
+def search_whole(index: VectorIndex, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Hits:
+    """What shards and a router answer together, by one process: the visited lists, or all where they hold too few."""
+    found = search_items(index, queries, k, probe_lists(index.engine, queries), allowed)
+    short = np.flatnonzero(found.ids[:, -1] < 0)
+    if len(short):
+        every = probe_lists(index.engine, queries[short], index.lists)
+        found = replaced(found, short, search_items(index, queries[short], k, every, allowed))
+    return found
+
+
+def replaced(hits: Hits, rows: np.ndarray, by: Hits) -> Hits:
+    """The hits with some rows replaced."""
+    ids, scores = hits.ids.copy(), hits.scores.copy()
+    ids[rows], scores[rows] = by.ids, by.scores
+    return Hits(ids, scores)
+
+
+def _name(shard: int) -> str:
+    return f"shard-{shard:05d}"
+
+
+__all__ = ["KIND", "load_router", "load_shard", "merged", "replaced", "search_items", "search_whole", "split_index"]
