@@ -1,12 +1,18 @@
-"""Build the vector index of a catalogue and measure its recall against exact search with users' own queries."""
+"""Build the vector index of a catalogue and measure its recall against exact search with users' own queries.
+
+With vectors=DIR out=INDEX instead of a run_dir, of any vectors: jobs.index_vectors.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import torch
 
 from jobs.data import prepared
 from jobs.embed import embedded
+from jobs.index_vectors import main as index_vectors
 from jobs.settings import Settings, job
 from jobs.stages import Stages
 from jobs.train import trained
@@ -58,4 +64,7 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if any(told.startswith("vectors=") for told in sys.argv[1:]):
+        index_vectors()
+    else:
+        main()

@@ -29,12 +29,13 @@ def run_tasks(
         return
     with connected(spec):
         remote = ray.remote(num_cpus=1, max_retries=spec.max_failures)(_attempt)
+        held = ray.put(work)  # once, however large, and not with every item
         waiting, running = list(reversed(items)), {}
         while waiting or running:
             room = max(1, int(ray.cluster_resources().get("CPU", 1))) * AHEAD - len(running)
             for _ in range(min(room, len(waiting))):
                 item = waiting.pop()
-                running[remote.remote(work, item)] = item
+                running[remote.remote(held, item)] = item
             done, _ = ray.wait(list(running), num_returns=1)
             for ref in done:
                 yield running.pop(ref), _result(ref)

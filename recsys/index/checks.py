@@ -10,8 +10,8 @@ from recsys.value import require
 NORM_TOLERANCE = 1e-3
 
 
-def checked_vectors(vectors: np.ndarray, what: str, metric: Metric = "cosine") -> np.ndarray:
-    """Vectors as contiguous float32 [n, D].
+def checked_vectors(vectors: np.ndarray, what: str, metric: Metric = "cosine", first: int = 0) -> np.ndarray:
+    """Vectors as contiguous float32 [n, D]; the first of them is row `first` of something larger.
 
     Raises ValueError naming the first row that the metric can't take: for cosine one whose norm isn't 1, for inner
     product and L2 one that isn't finite or whose squared norm isn't.
@@ -28,7 +28,8 @@ def checked_vectors(vectors: np.ndarray, what: str, metric: Metric = "cosine") -
         wrong = np.flatnonzero(~np.isfinite(norms))
         remedy = "drop rows that aren't finite, and scale vectors whose squared norm overflows float32"
     if len(wrong):
-        raise ValueError(f"{what}: row {wrong[0]} has norm {norms[wrong[0]]:.4g}; {remedy} ({len(wrong)} rows)")
+        row = first + int(wrong[0])
+        raise ValueError(f"{what}: row {row} has norm {norms[wrong[0]]:.4g}; {remedy} ({len(wrong)} rows)")
     return np.ascontiguousarray(vectors)
 
 

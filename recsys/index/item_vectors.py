@@ -40,7 +40,7 @@ class ItemVectors:
         if "model" not in artefact.meta:
             raise ArtefactError(f"{artefact.path} doesn't name its model: make it again with jobs.embed")
         made_by = artefact.meta["checkpoint"], artefact.meta["model"]
-        return cls(items, _matrix(table["vector"]), _matrix(table["hidden"]), *made_by)
+        return cls(items, matrix(table["vector"]), matrix(table["hidden"]), *made_by)
 
     def by_index(self, num_items: int) -> tuple[np.ndarray, np.ndarray]:
         """Vectors [num_items, D] and encodings [num_items, H] with zeros where an item has none."""
@@ -63,7 +63,7 @@ def item_vectors_table(items: np.ndarray, vectors: np.ndarray, hidden: np.ndarra
     return pa.table(columns)
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+def matrix(column: pa.ChunkedArray) -> np.ndarray:
     """[n, width] float32 of a fixed-size list column."""
     width = column.type.list_size
     chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]

@@ -1,0 +1,87 @@
+"""Plan, build and measure an index of vectors that come from anywhere: jobs.index when it is given vectors=."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from jobs.settings import entry_point, instantiated
+from recsys.artefact import peek
+from recsys.cluster.start import ClusterSpec
+from recsys.cluster.tasks import run_tasks
+from recsys.index.build import RECALL
+from recsys.index.build_large import USERS, LargeIndex
+from recsys.index.build_small import build_small
+from recsys.index.plan import Budgets, planned
+from recsys.index.source import VECTORS, Source, opened_source
+from recsys.index.vector_index import IndexSpec, checked_vectors
+from recsys.index.vectors_folder import KINDS, Asked
+from recsys.value import value
+
+
+@value
+class IndexVectorsSettings:
+    """Which vectors, which index, and what is asked of it."""
+
+    vectors: str
+    out: str
+    queries: str | None
+    budgets: Budgets
+    tail: Literal["auto", "none", "copy", "source"]
+    shard_items: int
+    index: IndexSpec
+    cluster: ClusterSpec
+
+
+def index_vectors_settings(config: DictConfig) -> IndexVectorsSettings:
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    told = {str(key): held for key, held in plain.items()}
+    budgets = Budgets(**{name: told.pop(name) for name in ("memory_gb", "latency_ms", "recall")})
+    groups = {name: instantiated(told.pop(name), name) for name in ("index", "cluster")}
+    return IndexVectorsSettings(budgets=budgets, **groups, **told)
+
+
+def build(settings: IndexVectorsSettings) -> None:
+    source = opened_source(settings.vectors, settings.index.metric)
+    plan = planned(source, settings.index, settings.budgets, settings.tail, settings.shard_items)
+    for line in plan.lines():
+        print(line, flush=True)
+    dev, test = _queries(settings)
+    out, origin = Path(settings.out), _origin(source)
+    if plan.large is None:
+        spec = replace(settings.index, kind=plan.engine, recall_target=plan.recall)
+        made = build_small(source, spec, dev.queries, origin, out)
+    else:
+        large = LargeIndex(source, plan, settings.budgets, dev, test, origin)
+        made = large.build(out, partial(run_tasks, spec=settings.cluster), partial(print, flush=True))
+    size = sum(told["bytes"] for told in made.manifest["files"].values())
+    print(f"measured: {size / 1e9:.3g} GB on disk, {made.meta.get('us_a_vector', {})} CPU us a vector by stage")
+    print(f"{made.meta['kind']} of {made.meta['items']} items in {out}: recall@100 {made.meta[RECALL]}")
+
+
+def _queries(settings: IndexVectorsSettings) -> tuple[Asked, dict[str, Asked]]:
+    """Queries to tune with, and by kind those to measure with; without truth where it must be found in passing."""
+    folder = Path(settings.vectors)
+    if settings.queries is not None:
+        held = checked_vectors(np.load(settings.queries, allow_pickle=False), "queries", settings.index.metric)
+        return Asked.unanswered(held), {}
+    if not peek(settings.vectors, VECTORS):
+        return Asked.unanswered(np.zeros((0, 1), np.float32)), {}
+    return Asked.load(folder, USERS, "dev"), {kind: Asked.load(folder, kind, "test") for kind in KINDS}
+
+
+def _origin(source: Source) -> dict[str, str]:
+    """Which model's vectors these are; vectors of unknown origin are their own."""
+    return dict(source.origin) or {"checkpoint": source.fingerprint, "model": source.fingerprint}
+
+
+main = entry_point("index_vectors", index_vectors_settings, build)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""A compressed index is committed with the recall and the cost that were measured on it, by kind of query."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.artefact import Artefact, committing, fingerprint_of, opened
+from recsys.index.build import FORMAT, KIND, RECALL
+from recsys.index.compressed import Choices, CompressedEngine
+from recsys.index.encoding import IDS, TAIL, truth_of
+from recsys.index.envelope import GOLDEN, SAMPLED_ROWS, TOP, Golden, cosines, spread
+from recsys.index.large import K, LargeBuild, LargeSpec
+from recsys.index.layout import write_layout
+from recsys.index.plan import Budgets, Plan
+from recsys.index.source import Source
+from recsys.index.tune import Way, chosen, measured, source_rows, ways, with_choice
+from recsys.index.vector_index import VectorIndex
+from recsys.index.vectors_folder import Asked, Run
+
+Say = Callable[[str], None]
+USERS = "ood"  # the kind of queries that an index is tuned for
+
+
+@dataclass(frozen=True, slots=True)
+class LargeIndex:
+    """What is indexed, how, and the queries that tune it (dev) and measure it (test); dev may be without its truth."""
+
+    source: Source
+    plan: Plan
+    budgets: Budgets
+    dev: Asked
+    test: Mapping[str, Asked]
+    origin: Mapping[str, str]  # checkpoint and model
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(KIND, FORMAT, "large", self.source.fingerprint, self.plan.large, self.budgets)
+
+    def build(self, out: Path, run: Run, say: Say) -> Artefact:
+        """Commit the index to `out`; a working folder beside it keeps what is finished when this is cut short."""
+        spec = self.plan.large
+        assert spec is not None
+        began = time.perf_counter()
+        passing = self.dev.queries[:0] if self.dev.answered else self.dev.queries
+        build = LargeBuild(self.source, spec, passing, working(out))
+        cost = build.encode(run)
+        dev, test = self.dev, self.test
+        if len(passing):
+            truth = truth_of(build.work, build.shards, min(K, len(self.source))).ids
+            dev, test = Asked(passing[::2], truth[::2]), {USERS: Asked(passing[1::2], truth[1::2])}
+        meta: dict[str, Any] = {**self.origin, "dim": self.source.dim, "items": len(self.source), "kind": "compressed"}
+        with committing(out, KIND, fingerprint=self.fingerprint, meta=meta) as folder:
+            cost["cpu_seconds"]["join"] = round(build.join(folder, run), 3)
+            choices = Choices(metric=spec.metric, probes=1, tail=tail_path(spec, self.source))
+            choices.save(folder)
+            way = self._tuned(folder, dev, say)
+            with_choice(choices, way).save(folder)
+            engine = CompressedEngine.load(folder)
+            index = VectorIndex(engine, np.load(folder / IDS, mmap_mode="r", allow_pickle=False), spec.metric)
+            meta |= {"lists": engine.lists, "probes": engine.probes, "large": asdict(spec), "queries": len(dev.queries)}
+            meta |= measurements(engine, test or {USERS: dev}, say)
+            meta |= {"cost": cost, "us_a_vector": us_a_vector(cost["cpu_seconds"], len(self.source))}
+            write_layout(folder, index.manifest)
+            golden(index, engine, dev.queries, self.source).save(folder)
+            meta["wall_seconds"] = round(time.perf_counter() - began, 1)
+        shutil.rmtree(build.work, ignore_errors=True)
+        return opened(out, KIND, verify=False)
+
+    def _tuned(self, folder: Path, dev: Asked, say: Say) -> Way:
+        engine, target = CompressedEngine.load(folder), self.plan.recall
+        if not len(dev.queries):
+            say("no queries to tune with: give queries=, users' own; a sixteenth of the lists is visited")
+            return Way(max(1, engine.lists // 16), 2.0, engine.tail is not None, 0.0, 0.0)
+        found = ways(engine, dev, target)
+        for way in found:
+            tail = ", half floats" if way.tail else ""
+            say(
+                f"{way.probes} lists, {way.refine:g} k candidates{tail}: recall {way.recall:.4f}, {way.cpu_ms:.3f} CPU ms"
+            )
+        return chosen(found, target, self.budgets.latency_ms)
+
+
+def measurements(engine: CompressedEngine, test: Mapping[str, Asked], say: Say) -> dict[str, Any]:
+    """Recall as the index will be searched, on queries that didn't choose how."""
+    told: dict[str, Any] = {RECALL: None}
+    for kind, asked in test.items():
+        if len(asked.queries):
+            way = measured(engine, asked, engine.probes, engine.choices.refine, engine.tail is not None)
+            told[f"recall@100_{kind}"] = round(way.recall, 6)
+            told[f"cpu_ms_{kind}"] = round(way.cpu_ms, 4)
+            say(f"measured, {kind}: recall {way.recall:.4f}, {way.cpu_ms:.3f} CPU ms, {engine.probes} lists")
+    told[RECALL] = told.get(f"recall@100_{USERS}")
+    return told
+
+
+def working(out: Path) -> Path:
+    """The folder of what is finished of an artefact that isn't yet."""
+    return out.with_name(f"{out.name}.building")
+
+
+def tail_path(spec: LargeSpec, source: Source) -> str | None:
+    if spec.tail == "copy":
+        return TAIL
+    return str(source.half.resolve()) if spec.tail == "source" and source.half is not None else None
+
+
+def us_a_vector(seconds: Mapping[str, float], items: int) -> dict[str, float]:
+    """CPU microseconds by stage."""
+    return {stage: round(1e6 * held / items, 3) for stage, held in seconds.items()}
+
+
+def golden(index: VectorIndex, engine: CompressedEngine, queries: np.ndarray, source: Source) -> Golden:
+    """Queries with their answers, and how closely rows are kept."""
+    places = spread(np.arange(len(engine)), SAMPLED_ROWS // 4)
+    given = np.concatenate([source.read(row, row + 1)[1] for row in source_rows(engine, places).tolist()])
+    asked = spread(queries if len(queries) else given, GOLDEN)
+    hits = index.search(asked, TOP)
+    error = 1 - cosines(engine.rows(places), given)
+    return Golden(asked, hits.ids, hits.scores, float(max(0.0, error.max(initial=0.0))))

@@ -1,0 +1,182 @@
+"""Hundreds of millions of vectors are searched in three steps: 4-bit codes choose, bytes rank, half floats settle the best."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys.index.codec import Codec
+from recsys.index.encoding import SIZES, TAIL
+from recsys.index.exact import Hits
+from recsys.index.faiss_parts import faiss, selector
+from recsys.index.mapped_lists import MappedIndex, mapped_index
+from recsys.index.packing import LISTS_FILE, ORDER_FILE, ROWS_FILE, Layout
+from recsys.index.probing import Prober
+from recsys.index.refine import Refiner
+from recsys.index.running_top import best_of, similarity
+from recsys.index.spec import Metric
+from recsys.index.tree import Tree
+from recsys.storage import write_file
+from recsys.value import require, value
+
+CHOICES_FILE = "choices.json"
+FILES = (LISTS_FILE, ROWS_FILE, ORDER_FILE, SIZES, "tree.npz", "codec.npz", CHOICES_FILE)
+
+
+@value
+class Choices:
+    """How a compressed index is searched unless told otherwise."""
+
+    metric: Metric
+    probes: int
+    refine: float = 2.0  # candidates ranked by bytes, times k
+    tail: str | None = None  # half floats of all rows: tail.npy in order of place, or a path, in order of the source
+    tail_rows: int = 200  # ranked by half floats, and at least k
+
+    def __post_init__(self) -> None:
+        require(self.probes >= 1, f"probes must be at least 1, got {self.probes}")
+        require(self.refine >= 1, f"refine must be at least 1, got {self.refine}")
+
+    def save(self, folder: Path) -> None:
+        held = {name: getattr(self, name) for name in ("metric", "probes", "refine", "tail", "tail_rows")}
+        write_file(folder / CHOICES_FILE, json.dumps(held, indent=1).encode())
+
+
+@dataclass(slots=True)
+class CompressedEngine:
+    """Places are in order of list, so that a place tells its list and a list's rows lie side by side."""
+
+    folder: Path
+    choices: Choices
+    layout: Layout
+    tree: Tree
+    prober: Prober
+    refiner: Refiner
+    tail: np.ndarray | None  # [n, D] float16, mapped
+    order: np.ndarray  # [n] uint32 row of the source at each place, mapped
+    mapped: MappedIndex
+    threads: int = 1
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> CompressedEngine:
+        """Map what the build wrote: nothing but the tree and the codec is copied into memory."""
+        choices = Choices(**json.loads((folder / CHOICES_FILE).read_bytes()))
+        tree, codec = Tree.load(folder), Codec.load(folder)
+        layout = Layout(np.load(folder / SIZES, allow_pickle=False), codec.code_size)
+        total, dim = int(layout.sizes.sum()), tree.leaves.shape[1]
+        rows = np.memmap(folder / ROWS_FILE, np.uint8, "r", shape=(total, dim))
+        refiner = Refiner(rows.view(np.ndarray), layout.starts, tree.leaves, codec, choices.metric)
+        order = np.memmap(folder / ORDER_FILE, np.uint32, "r", shape=(total,))
+        mapped = mapped_index(folder / LISTS_FILE, layout, tree, codec, choices.metric)
+        prober = Prober.of(tree, choices.metric)
+        return cls(folder, choices, layout, tree, prober, refiner, _tail(folder, choices), order, mapped, threads)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def dim(self) -> int:
+        return self.tree.leaves.shape[1]
+
+    @property
+    def lists(self) -> int:
+        return len(self.tree)
+
+    @property
+    def probes(self) -> int:
+        return min(self.choices.probes, self.lists)
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        *,
+        probes: int | None = None,
+        allowed: np.ndarray | None = None,
+        refine: float | None = None,
+        tail: bool = True,
+    ) -> Hits:
+        """As `Engine.search`; `refine` and `tail` override the choices of the build."""
+        queries = np.ascontiguousarray(queries, np.float32)
+        chosen, _bits = selector(allowed)
+        request = Request(min(k, len(self)), probes or self.probes, refine or self.choices.refine, tail, chosen)
+        if self.threads == 1 or len(queries) < 2 * self.threads:
+            return self._search(queries, request)
+        parts = np.array_split(queries, self.threads)
+        with ThreadPoolExecutor(self.threads) as pool:
+            found = list(pool.map(lambda part: self._search(part, request), parts))
+        return Hits.stack(found, request.k)
+
+    def _search(self, queries: np.ndarray, request: Request) -> Hits:
+        lists, coarse = self.prober.probes(queries, request.probes)
+        candidates = min(int(np.ceil(request.k * request.refine)), len(self))
+        places = self._scan(queries, candidates, lists, coarse, request.selector)
+        if self.tail is None or not request.tail:
+            return Hits(*self.refiner.rank(queries, places, lists, coarse, request.k))
+        keep = max(request.k, self.choices.tail_rows)
+        places, _ = self.refiner.rank(queries, places, lists, coarse, keep)
+        return self._settled(queries, places, request.k)
+
+    def _scan(self, queries: np.ndarray, count: int, lists: np.ndarray, coarse: np.ndarray, chosen: Any) -> np.ndarray:
+        """[B, count] places that 4-bit codes choose from the lists, -1 where there are fewer."""
+        faiss.omp_set_num_threads(1)  # the setting belongs to the calling thread
+        scores, places = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+        parameters = faiss.SearchParametersIVF(sel=chosen, nprobe=lists.shape[1])
+        pointers = map(faiss.swig_ptr, (lists, coarse, scores, places))
+        self.mapped.index.search_preassigned_c(
+            len(queries), faiss.swig_ptr(queries), count, *pointers, False, parameters
+        )
+        return places
+
+    def _settled(self, queries: np.ndarray, places: np.ndarray, k: int) -> Hits:
+        assert self.tail is not None
+        held = places if self.choices.tail == TAIL else self.order[places]
+        scores = np.empty(places.shape, np.float32)
+        for query in range(len(queries)):
+            rows = self.tail[held[query]].astype(np.float32)
+            scores[query] = similarity(queries[query : query + 1], rows, self.choices.metric)[0]
+        scores[places < 0] = -np.inf
+        return best_of(places, scores, k)
+
+    def rows(self, places: np.ndarray) -> np.ndarray:
+        if self.tail is None:
+            return self.refiner.reconstructed(places)
+        held = places if self.choices.tail == TAIL else self.order[places]
+        return self.tail[held].astype(np.float32)
+
+    def cells(self, vectors: np.ndarray) -> np.ndarray:
+        return self.tree.assign(vectors).astype(np.int64)
+
+    def save(self, folder: Path) -> None:
+        for name in (*FILES, *([TAIL] if self.choices.tail == TAIL else [])):
+            source, target = self.folder / name, folder / name
+            if source.resolve() == target.resolve():
+                continue
+            try:
+                os.link(source, target)
+            except OSError:  # another filesystem
+                shutil.copyfile(source, target)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    k: int
+    probes: int
+    refine: float
+    tail: bool
+    selector: Any
+
+
+def _tail(folder: Path, choices: Choices) -> np.ndarray | None:
+    if choices.tail is None:
+        return None
+    path = folder / choices.tail
+    require(path.is_file(), f"{path} is missing, by which {folder} ranks its best: build the index with tail=copy")
+    return np.load(path, mmap_mode="r", allow_pickle=False)

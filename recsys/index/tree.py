@@ -1,0 +1,184 @@
+"""The nearest of many centroids is found by way of few parents: two matrix products instead of one that is 30 times larger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numba import njit
+
+from recsys.index.kmeans import kmeans, nearest
+from recsys.random import rng
+
+SAMPLE = 61  # training vectors a leaf
+PARENT_SAMPLE = 256
+ROUNDS = 8
+MEAN_VISITS, MOST_VISITS = 3.0, 16  # parents that a vector visits to find its leaf
+BLOCK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Parents of about 0.7 times the square root of the leaves each; the leaves of a parent stand together."""
+
+    parents: np.ndarray  # [P, D] float32
+    leaves: np.ndarray  # [L, D] float32
+    starts: np.ndarray  # [P + 1] int64: leaves starts[p] to starts[p + 1] are those of parent p
+    margin: float  # a vector visits the parents whose half squared distance is within this of the nearest one's
+
+    @classmethod
+    def train(cls, sample: np.ndarray, leaves: int, seed: int) -> Self:
+        """A tree of so many leaves, from a sample [n, D] float32; n must be at least `leaves`."""
+        count = parents_for(leaves)
+        draw = rng(seed, "tree", leaves)
+        chosen = draw.choice(len(sample), min(len(sample), PARENT_SAMPLE * count), replace=False)
+        parents = kmeans(sample[np.sort(chosen)], count, draw, ROUNDS * 2)
+        own = nearest(sample, parents)
+        sizes = np.bincount(own, minlength=count)
+        children = apportioned(sizes, leaves)
+        order, ends = np.argsort(own, kind="stable"), np.cumsum(sizes)
+        trained = [
+            kmeans(sample[order[end - size : end]], child, draw, ROUNDS)
+            for end, size, child in zip(ends, sizes, children, strict=True)
+            if child
+        ]
+        starts = np.concatenate([[0], np.cumsum(children)]).astype(np.int64)
+        return cls(parents, np.concatenate(trained), starts, _margin(sample[chosen], parents))
+
+    def __len__(self) -> int:
+        return len(self.leaves)
+
+    def assign(self, rows: np.ndarray) -> np.ndarray:
+        """[n] int32 the nearest leaf of each row [n, D] among those of the parents it visits."""
+        found = np.empty(len(rows), np.int32)
+        for start in range(0, len(rows), BLOCK):
+            found[start : start + BLOCK] = self._assign(np.ascontiguousarray(rows[start : start + BLOCK]))
+        return found
+
+    def _assign(self, rows: np.ndarray) -> np.ndarray:
+        half = _half_norms(self.leaves)
+        visits = _visits(rows, self.parents, np.float32(self.margin))
+        starts, members = _by_parent(visits, len(self.parents))
+        best = np.full(len(rows), -np.inf, np.float32)
+        found = np.zeros(len(rows), np.int32)
+        for parent in range(len(self.parents)):
+            member = members[starts[parent] : starts[parent + 1]]
+            first, last = self.starts[parent], self.starts[parent + 1]
+            if len(member) and last > first:
+                scores = rows[member] @ self.leaves[first:last].T
+                _improve(scores, half[first:last], first, member, best, found)
+        return found
+
+    def save(self, folder: Path) -> None:
+        arrays = {"parents": self.parents, "leaves": self.leaves, "starts": self.starts, "margin": self.margin}
+        np.savez(folder / "tree.npz", **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        with np.load(folder / "tree.npz", allow_pickle=False) as held:
+            return cls(held["parents"], held["leaves"], held["starts"], float(held["margin"]))
+
+
+def parents_for(leaves: int) -> int:
+    return max(1, min(leaves, round(1.5 * leaves**0.5)))
+
+
+def apportioned(sizes: np.ndarray, total: int) -> np.ndarray:
+    """Shares of `total` in proportion to sizes, at least 1 and at most the size of each that isn't empty; sums to total."""
+    shares = sizes * (total / max(1, sizes.sum()))
+    given = np.minimum(np.maximum(np.floor(shares), 1), sizes).astype(np.int64)
+    while (short := total - int(given.sum())) != 0:
+        room = given < sizes if short > 0 else given > 1
+        order = np.argsort(np.where(room, (given - shares) * np.sign(short), np.inf), kind="stable")
+        chosen = order[: min(abs(short), int(room.sum()))]
+        given[chosen] += np.sign(short)
+    return given
+
+
+def _half_norms(centres: np.ndarray) -> np.ndarray:
+    return np.einsum("cd,cd->c", centres, centres) / np.float32(2)
+
+
+def _margin(rows: np.ndarray, parents: np.ndarray) -> float:
+    """The gap within which a row has MEAN_VISITS parents on average."""
+    if len(parents) <= MEAN_VISITS:
+        return float("inf")
+    scores = rows[:100_000] @ parents.T - _half_norms(parents)
+    most = min(MOST_VISITS, len(parents))
+    best = -np.sort(-np.partition(scores, len(parents) - most, axis=1)[:, -most:], axis=1)
+    gaps = np.sort((best[:, :1] - best[:, 1:]).ravel())
+    return float(gaps[min(len(gaps) - 1, int((MEAN_VISITS - 1) * len(scores)))])
+
+
+def _visits(rows: np.ndarray, parents: np.ndarray, margin: np.float32) -> np.ndarray:
+    """[n, MOST_VISITS] int32 parents that rows visit, -1 where there are no more."""
+    visits = np.empty((len(rows), min(MOST_VISITS, len(parents))), np.int32)
+    less, transposed = _half_norms(parents), np.ascontiguousarray(parents.T)
+    for start in range(0, len(rows), 4096):
+        _within(rows[start : start + 4096] @ transposed, less, margin, visits[start : start + 4096])
+    return visits
+
+
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
+def _within(scores, less, margin, visits):  # type: ignore[no-untyped-def]
+    """The best first, then others within the margin, in order of number; where too many, the first of them."""
+    count, most = scores.shape[1], visits.shape[1]
+    for row in range(scores.shape[0]):
+        held = scores[row]
+        largest = np.float32(-np.inf)
+        for at in range(count):
+            held[at] -= less[at]
+            largest = max(largest, held[at])
+        bound, filled = largest - margin, 1
+        visits[row] = -1
+        for begin in range(0, count, 16):
+            end = min(begin + 16, count)
+            top = held[begin]
+            for at in range(begin, end):
+                top = max(top, held[at])
+            if top < bound:
+                continue
+            for at in range(begin, end):
+                if held[at] == largest and visits[row, 0] < 0:
+                    visits[row, 0] = at
+                elif held[at] >= bound and filled < most:
+                    visits[row, filled] = at
+                    filled += 1
+
+
+@njit(cache=True, nogil=True)
+def _by_parent(visits, parents):  # type: ignore[no-untyped-def]
+    """Rows that visit each parent: members[starts[p] : starts[p + 1]], ascending."""
+    starts = np.zeros(parents + 2, np.int64)
+    for row in range(visits.shape[0]):
+        for parent in visits[row]:
+            if parent >= 0:
+                starts[parent + 2] += 1
+    for parent in range(parents):
+        starts[parent + 2] += starts[parent + 1]
+    members = np.empty(starts[parents + 1], np.int64)
+    for row in range(visits.shape[0]):
+        for parent in visits[row]:
+            if parent >= 0:
+                members[starts[parent + 1]] = row
+                starts[parent + 1] += 1
+    return starts[:-1], members
+
+
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
+def _improve(scores, less, first, member, best, found):  # type: ignore[no-untyped-def]
+    count = scores.shape[1]
+    for row in range(scores.shape[0]):
+        held = scores[row]
+        largest = np.float32(-np.inf)
+        for at in range(count):
+            held[at] -= less[at]
+            largest = max(largest, held[at])
+        if largest > best[member[row]]:
+            best[member[row]] = largest
+            for at in range(count):
+                if held[at] == largest:
+                    found[member[row]] = first + at
+                    break

@@ -1,0 +1,83 @@
+"""How many lists a query visits is chosen by the recall of users' own queries, and of the ways that reach it the cheapest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recsys.index.compressed import Choices, CompressedEngine
+from recsys.index.vectors_folder import Asked, recall
+
+LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+REFINES = (1.5, 2.0, 3.0, 4.0, 8.0)
+FURTHER = 2  # rungs above the first that reaches the target: fewer candidates may make up for more lists
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to search, with what it found and cost on the tuning queries."""
+
+    probes: int
+    refine: float
+    tail: bool
+    recall: float
+    cpu_ms: float  # of a query in a batch, one thread
+
+
+def ways(engine: CompressedEngine, asked: Asked, target: float) -> list[Way]:
+    """What was measured, by ascending probes, until two rungs above the first that reaches the target recall."""
+    found: list[Way] = []
+    left = FURTHER
+    for probes in rungs(engine.lists):
+        best = max((row.recall for row in _rung(engine, asked, probes, target, found)), default=0.0)
+        left -= best >= target
+        if left < 0:
+            break
+    return found
+
+
+def chosen(found: list[Way], target: float, latency_ms: float | None) -> Way:
+    """The cheapest way that reaches the target within the latency; where none does, the best recall that is allowed."""
+    quick = [way for way in found if latency_ms is None or way.cpu_ms <= latency_ms] or [
+        min(found, key=lambda way: way.cpu_ms)
+    ]
+    enough = [way for way in quick if way.recall >= target]
+    if enough:
+        return min(enough, key=lambda way: way.cpu_ms)
+    return max(quick, key=lambda way: way.recall)
+
+
+def with_choice(choices: Choices, way: Way) -> Choices:
+    return replace(choices, probes=way.probes, refine=way.refine, tail=choices.tail if way.tail else None)
+
+
+def rungs(lists: int) -> list[int]:
+    return sorted({min(probes, lists) for probes in LADDER} | ({lists} if lists < LADDER[-1] else set()))
+
+
+def measured(engine: CompressedEngine, asked: Asked, probes: int, refine: float, tail: bool) -> Way:
+    """One way, on queries whose nearest rows are known."""
+    k = min(asked.truth.shape[1], len(engine))
+    began = time.thread_time()
+    hits = engine.search(asked.queries, k, probes=probes, refine=refine, tail=tail)
+    spent = (time.thread_time() - began) / max(1, len(asked.queries))
+    return Way(probes, refine, tail, recall(source_rows(engine, hits.ids), asked.truth), 1e3 * spent)
+
+
+def source_rows(engine: CompressedEngine, places: np.ndarray) -> np.ndarray:
+    return np.where(places < 0, -1, engine.order[places].astype(np.int64))
+
+
+def _rung(engine: CompressedEngine, asked: Asked, probes: int, target: float, found: list[Way]) -> list[Way]:
+    """All candidates first: where they don't reach the target, fewer don't either."""
+    rung = []
+    for tail in (False, True) if engine.tail is not None else (False,):
+        for refine in reversed(REFINES):
+            way = measured(engine, asked, probes, refine, tail)
+            rung.append(way)
+            if way.recall < target:
+                break
+    found += rung
+    return rung

@@ -1,0 +1,94 @@
+"""From vectors on disk to an index on disk and answers in a file, by command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.artefact import opened
+from recsys.index.envelope import SealedIndex
+from recsys.index.vector_index import VectorIndex
+from recsys.index.vectors_folder import Asked, recall
+from tests.jobs.command import run
+
+N = 4000
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vectors") / "v"
+    run("vectors", f"n={N}", "dim=16", f"out={folder}", "dev=40", "test=40")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(vectors: Path) -> Path:
+    out = vectors.parent / "index"
+    told = run("index", f"vectors={vectors}", f"out={out}", "index.flat_limit=1000", "recall=.9", "cluster=local0")
+    assert "256 lists of about 16" in told
+    assert "predicted" in told
+    assert "measured, ood" in told
+    return out
+
+
+def test_the_index_reaches_what_was_asked_and_says_so(index: Path) -> None:
+    meta = opened(index, "index").meta
+    assert meta["kind"] == "compressed"
+    assert meta["recall@100_vs_exact"] == meta["recall@100_ood"] > 0.88
+    assert set(meta["us_a_vector"]) == {"train", "read", "assign", "encode", "truth", "sort", "join"}
+    assert not (index.parent / "index.building").exists()
+
+
+def test_it_is_sealed_like_every_index(index: Path) -> None:
+    sealed = SealedIndex.load(opened(index, "index"))
+    assert sealed.index.kind == "compressed"
+    assert len(sealed.golden.queries) == 40
+
+
+def test_answers_in_a_file_are_those_of_the_index(index: Path, vectors: Path, tmp_path: Path) -> None:
+    queries = vectors / "queries_ood_test.npy"
+    run("search", f"index_dir={index}", f"queries={queries}", "k=100", f"out={tmp_path / 'r.npz'}")
+    asked = Asked.load(vectors, "ood", "test")
+    with np.load(tmp_path / "r.npz") as held:
+        assert held["ids"].shape == held["scores"].shape == (40, 100)
+        assert held["cpu_ms"].shape == (40,)
+        assert recall(held["ids"], asked.truth) > 0.88
+        np.testing.assert_array_equal(held["ids"], VectorIndex.load(index).search(asked.queries, 100).ids)
+
+
+def test_a_mask_is_kept_to(index: Path, vectors: Path, tmp_path: Path) -> None:
+    allowed = np.arange(N) % 50 == 7
+    np.save(tmp_path / "mask.npy", allowed)
+    queries = vectors / "queries_ood_test.npy"
+    told = (f"index_dir={index}", f"queries={queries}", "k=100", f"allowed={tmp_path / 'mask.npy'}", "batch=40")
+    run("search", *told, f"out={tmp_path / 'r.npz'}")
+    with np.load(tmp_path / "r.npz") as held:
+        assert (held["ids"][:, :80] % 50 == 7).all()
+        assert (held["ids"][:, 80:] == -1).all()
+
+
+def test_few_vectors_are_scanned(vectors: Path, tmp_path: Path) -> None:
+    told = run("index", f"vectors={vectors}", f"out={tmp_path / 'i'}")
+    assert f"flat: {N} vectors of 16" in told
+    meta = opened(tmp_path / "i", "index").meta
+    assert (meta["kind"], meta["recall@100_vs_exact"]) == ("flat", 1.0)
+
+
+def test_memory_that_holds_no_layout_is_refused(vectors: Path, tmp_path: Path) -> None:
+    told = run(
+        "index",
+        f"vectors={vectors}",
+        f"out={tmp_path / 'i'}",
+        "memory_gb=.00001",
+        "index.flat_limit=1000",
+        status=2,
+    )
+    assert "memory_gb is 1e-05: give more" in told
+
+
+def test_the_plan_of_a_catalogue_is_in_its_manifest(index: Path) -> None:
+    large = json.loads((index / "manifest.json").read_text())["meta"]["large"]
+    assert (large["lists"], large["parts"], large["tail"]) == (256, 16, "none")
