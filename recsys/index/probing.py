@@ -28,8 +28,7 @@ class Prober:
 
     @classmethod
     def of(cls, tree: Tree, metric: Metric) -> Prober:
-        halves = [_half_norms(held, metric) for held in (tree.leaves, tree.parents)]
-        return cls(tree, metric, *halves)
+        return cls(tree, metric, _half_norms(tree.leaves, metric), _half_norms(tree.parents, metric))
 
     def probes(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Lists [B, count] int64, ascending, and what faiss takes as their distances: q.c, or |q - c|^2."""
