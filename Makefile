@@ -68,6 +68,10 @@ bench: dev ## speed ratios against peers and limits, in one run
 kernels: setup $(TRITONS:%=.data/triton/%/triton/__init__.py) ## compile every kernel ahead of time and hold the machine code to its bars
 	$(PY) -m bench.kernels_static
 
+SCALE ?= 1m
+ann: setup ## index synthetic vectors and measure recall, speed and cost: make ann SCALE=1m|10m|100m
+	$(PY) -m bench.ann $(SCALE)
+
 bench-kernels: dev ## InfoNCE on a CPU: time and memory beside torch's own ways, with a plot
 	$(PY) -m bench.kernels_cpu
 
@@ -104,4 +108,4 @@ lock: ## resolve the declared dependencies anew and write the two lock files
 clean: ## remove outputs and caches, not .venv nor .data
 	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check format bench kernels bench-kernels gpu problem doctor doctor-matrix pages wandb-sync lock clean
+.PHONY: help setup dev demo test check format bench ann kernels bench-kernels gpu problem doctor doctor-matrix pages wandb-sync lock clean

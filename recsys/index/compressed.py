@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,13 @@ class CompressedEngine:
     threads: int = 1
 
     @classmethod
-    def load(cls, folder: Path, threads: int = 1) -> CompressedEngine:
-        """Map what the build wrote: nothing but the tree and the codec is copied into memory."""
+    def load(cls, folder: Path, threads: int = 1, tail: str | None = None) -> CompressedEngine:
+        """Map what the build wrote: nothing but the tree and the codec is copied into memory.
+
+        `tail` is another file of half floats than the choices name. Raises ValueError when one that is named is missing.
+        """
         choices = Choices(**json.loads((folder / CHOICES_FILE).read_bytes()))
+        choices = choices if tail is None else replace(choices, tail=tail)
         tree, codec = Tree.load(folder), Codec.load(folder)
         layout = Layout(np.load(folder / SIZES, allow_pickle=False), codec.code_size)
         total, dim = int(layout.sizes.sum()), tree.leaves.shape[1]

@@ -1,0 +1,135 @@
+"""An index at scale: recall@100 of both kinds of queries against queries per CPU second, latency, bytes, and cost of the build.
+
+python -m bench.ann 1m|10m|100m [--folder outputs/ann] [--out bench/ann_1m.json]
+
+Vectors and index are made by the jobs, and a run that was cut short goes on. Every speed is CPU time of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.kernels_cpu import machine
+from recsys.artefact import Artefact, opened, peek
+from recsys.index.build import KIND
+from recsys.index.compressed import CompressedEngine
+from recsys.index.source import VECTORS
+from recsys.index.synthetic import KINDS
+from recsys.index.tune import source_rows
+from recsys.index.vectors_folder import Asked, recall
+
+SCALES = {"200k": 200_000, "1m": 1_000_000, "10m": 10_000_000, "100m": 100_000_000}
+TARGET = {"200k": 0.95, "1m": 0.95, "10m": 0.95, "100m": 0.92}  # of users' queries
+DIM, K = 64, 100
+PROBES, REFINES = (32, 64, 128, 256, 512), (1.5, 2.0, 4.0)
+SINGLE = 2.0  # candidates over k where latencies are measured
+HEAD = ("kind", "probes", "refine", "tail", "recall@100", "queries/CPU s", "p50 ms", "p99 ms")
+
+
+def main() -> None:
+    told = argparse.ArgumentParser(description=__doc__)
+    told.add_argument("scale", choices=SCALES)
+    told.add_argument("--folder", default="outputs/ann", help="where vectors and index are kept")
+    told.add_argument("--out", default=None, help="default: bench/ann_<scale>.json")
+    given = told.parse_args()
+    folder = Path(given.folder) / given.scale
+    made(given.scale, folder)
+    figures = measured(given.scale, folder)
+    print("\n".join(lines(figures)), flush=True)
+    Path(given.out or f"bench/ann_{given.scale}.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def made(scale: str, folder: Path) -> None:
+    """Vectors and index, where they aren't there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors, index = folder / "vectors", folder / "index"
+    if not peek(vectors, VECTORS):
+        job("vectors", f"n={SCALES[scale]}", f"dim={DIM}", f"out={vectors}", "cluster=local")
+    if not peek(index, KIND):
+        job("index", f"vectors={vectors}", f"out={index}", "tail=source", f"recall={TARGET[scale]}", "cluster=local")
+
+
+def job(name: str, *overrides: str) -> None:
+    done = subprocess.run([sys.executable, "-m", f"jobs.{name}", *overrides], check=False)
+    if done.returncode:
+        sys.exit(f"jobs.{name} failed: run this again, what is finished isn't done twice")
+
+
+def measured(scale: str, folder: Path) -> dict[str, Any]:
+    artefact = opened(folder / "index", KIND, verify=False)
+    engine = CompressedEngine.load(artefact.path)
+    half = folder / "vectors" / "vectors.npy"
+    with_tail = CompressedEngine.load(artefact.path, tail=str(half.resolve()))
+    rows = [
+        row for kind in KINDS for row in of_kind(engine, with_tail, Asked.load(folder / "vectors", kind, "test"), kind)
+    ]
+    size = sum(told["bytes"] for told in artefact.manifest["files"].values())
+    held = {"scale": scale, "items": len(engine), "dim": engine.dim, "k": K, "queries_a_kind": 500}
+    held |= {"machine": machine(), "versions": {name: version(name) for name in ("faiss-cpu", "numba", "numpy")}}
+    held |= {"bytes": size, "bytes_a_vector": round(size / len(engine), 2), "memory": resident()}
+    return {**held, "build": built(artefact), "search": rows}
+
+
+def of_kind(engine: CompressedEngine, with_tail: CompressedEngine, asked: Asked, kind: str) -> Iterator[dict[str, Any]]:
+    for probes, refine, tail in product(PROBES, REFINES, (False, True)):
+        if probes > engine.lists // 2:
+            continue
+        one = with_tail if tail else engine
+        one.search(asked.queries, K, probes=probes, refine=refine)  # pages are read in
+        began = time.thread_time()
+        hits = one.search(asked.queries, K, probes=probes, refine=refine)
+        rate = len(asked.queries) / (time.thread_time() - began)
+        row = {"kind": kind, "probes": probes, "refine": refine, "tail": tail}
+        row |= {"recall": round(recall(source_rows(engine, hits.ids), asked.truth), 4), "qps": round(rate, 1)}
+        if refine == SINGLE:
+            spent = [alone(one, query[None], probes, refine) for query in asked.queries]
+            row |= {f"p{at}_ms": round(float(np.percentile(spent, at)), 3) for at in (50, 99)}
+        yield row
+
+
+def alone(engine: CompressedEngine, query: np.ndarray, probes: int, refine: float) -> float:
+    """CPU ms of one query."""
+    began = time.thread_time()
+    engine.search(query, K, probes=probes, refine=refine)
+    return 1e3 * (time.thread_time() - began)
+
+
+def built(artefact: Artefact) -> dict[str, Any]:
+    names = ("large", "lists", "probes", "us_a_vector", "cost", "wall_seconds", "recall@100_ind", "recall@100_ood")
+    return {name: artefact.meta[name] for name in names}
+
+
+def resident() -> dict[str, float]:
+    """GB of this process after all searches: its own, and of mapped files."""
+    lines = (Path("/proc/self/status").read_text()).splitlines()
+    told = {
+        line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssFile", "VmHWM"))
+    }
+    return {name: round(kilobytes / 1e6, 3) for name, kilobytes in told.items()}
+
+
+def lines(figures: dict[str, Any]) -> Iterator[str]:
+    stages = figures["build"]["us_a_vector"]
+    yield f"{figures['items']} vectors of {figures['dim']}, {figures['build']['lists']} lists"
+    yield f"{figures['bytes_a_vector']} bytes a vector on disk; in memory after the searches {figures['memory']} GB"
+    yield f"build: {sum(stages.values()):.2f} CPU us a vector, {figures['build']['wall_seconds']} s: {stages}"
+    yield "| " + " | ".join(HEAD) + " |"
+    yield "|---" * len(HEAD) + "|"
+    for row in figures["search"]:
+        held = [row["kind"], row["probes"], row["refine"], "fp16" if row["tail"] else "", row["recall"], row["qps"]]
+        yield "| " + " | ".join(map(str, [*held, row.get("p50_ms", ""), row.get("p99_ms", "")])) + " |"
+
+
+if __name__ == "__main__":
+    main()
