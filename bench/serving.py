@@ -58,7 +58,11 @@ def measure(run: str, requests: int, port: int) -> dict[str, Any]:
     funnel.warm_up()
     known = list(parts.records.directory.users)
     users = [known[place] for place in rng(0, "users").choice(len(known), requests)]
-    with plain_server(run) as plain_url, ray_server(run, port) as ray_url, Client(plain_url) as plain:
+    with (
+        server_process(run, ServeSpec(port=0, deadline_ms=None)) as plain_url,
+        ray_server(run, port) as ray_url,
+        Client(plain_url) as plain,
+    ):
         with Client(ray_url) as behind_ray:
             arms = {
                 "in_process": in_process(funnel),
@@ -125,11 +129,11 @@ def under_load(url: str, users: Sequence[str], capacity: float) -> dict[str, Any
 
 
 @contextmanager
-def plain_server(run: str) -> Iterator[str]:
+def server_process(run: str, spec: ServeSpec) -> Iterator[str]:
     """A server process of its own, so that client and server don't share an interpreter."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(run, theirs), daemon=True)
+    process = spawn.Process(target=_serve, args=(run, spec, theirs), daemon=True)
     process.start()
     try:
         yield ours.recv()
@@ -138,9 +142,9 @@ def plain_server(run: str) -> Iterator[str]:
         process.join(timeout=30)
 
 
-def _serve(run: str, pipe: Connection) -> None:
+def _serve(run: str, spec: ServeSpec, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    running = start_plain(ServeSpec(port=0, deadline_ms=None), run)
+    running = start_plain(spec, run)
     pipe.send(running.url)
     pipe.recv()
     running.stop()

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from recsys.value import require, value
 from serve.client import authorization
 
 NO_ANSWER = 0  # stands for a status where there is none
+Look = Callable[[dict[str, Any]], None]
 
 
 @value
@@ -39,6 +40,7 @@ class LoadSpec:
 
 @dataclass(slots=True)
 class _Seen:
+    look: Look
     latencies_ms: list[float] = field(default_factory=list)  # of answers with status 200
     codes: Counter[int] = field(default_factory=Counter)
     degraded: Counter[str] = field(default_factory=Counter)
@@ -46,17 +48,17 @@ class _Seen:
     open: int = 0
 
 
-def run_load(url: str, users: Sequence[str | None], spec: LoadSpec) -> dict[str, Any]:
-    """Send requests for `users` in turn and sum up what came back.
+def run_load(url: str, users: Sequence[str | None], spec: LoadSpec, look: Look = lambda answer: None) -> dict[str, Any]:
+    """Send requests for `users` in turn and sum up what came back; `look` sees every answer.
 
     Latency counts from the moment at which a request was due, so that a generator or server that falls behind shows.
     """
     require(bool(users), "users must not be empty: the load needs somebody to ask for")
-    return asyncio.run(_run(url, users, spec))
+    return asyncio.run(_run(url, users, spec, look))
 
 
-async def _run(url: str, users: Sequence[str | None], spec: LoadSpec) -> dict[str, Any]:
-    seen, tasks = _Seen(), []
+async def _run(url: str, users: Sequence[str | None], spec: LoadSpec, look: Look) -> dict[str, Any]:
+    seen, tasks = _Seen(look), []
     fields = {"k": spec.k} | ({"deadline_ms": spec.deadline_ms} if spec.tell_deadline else {})
     limits = httpx.Limits(max_connections=spec.max_open, max_keepalive_connections=spec.max_open)
     options: dict[str, Any] = {"base_url": url, "headers": authorization(), "timeout": spec.timeout_s, "limits": limits}
@@ -93,6 +95,7 @@ async def _one(http: httpx.AsyncClient, body: dict[str, Any], due: float, seen: 
     if response.status_code == httpx.codes.OK:
         seen.latencies_ms.append((time.perf_counter() - due) * 1000)
         answer = response.json()
+        seen.look(answer)
         seen.degraded.update(answer["degraded"])
         for stage, spent in answer["timings_ms"].items():
             seen.stages_ms.setdefault(stage, []).append(spent)

@@ -19,7 +19,7 @@ from recsys.value import require
 
 KIND = "index"
 POINTER, LOCK = "CURRENT", ".lock"
-NAME = re.compile(r"^\d{8}T\d{12}Z-[0-9a-f]{16}-[0-9a-f]{8}$")
+NAME = re.compile(r"^\d{8}T\d{12}Z-[\w-]+-[0-9a-f]{8}$")
 TRIES = 3  # of opening what is being pruned meanwhile
 
 
@@ -49,6 +49,9 @@ class Versions:
         """
         require(keep >= 1, f"keep must be at least 1, got {keep}")
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{index.fingerprint}-{os.urandom(4).hex()}"
+        require(
+            bool(NAME.match(name)), f"{index.path} has fingerprint {index.fingerprint!r}: only letters, digits, _ and -"
+        )
         with self._turn():
             held = self.pointer()
             before = (*held.before, held.version) if held else ()

@@ -177,3 +177,8 @@ def test_the_pointer_is_plain(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "root" / POINTER).read_text()) == {"version": name, "before": []}
     with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
         versions.publish(made(tmp_path, "a"), keep=0)
+    with committing(tmp_path / "odd", "index", fingerprint="../odd", meta={}) as folder:
+        (folder / "x").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"fingerprint '\.\./odd': only letters"):
+        versions.publish(opened(tmp_path / "odd", "index"))
+    assert versions.current() == name

@@ -25,7 +25,11 @@ def running(parts: Parts) -> Iterator[Running]:
 
 
 def test_requests_are_counted_and_timed(running: Running) -> None:
-    told = run_load(running.url, ["u1", "u2", None], LoadSpec(rate=100.0, requests=40, deadline_ms=5000.0))
+    seen: list[dict] = []
+    load = LoadSpec(rate=100.0, requests=40, deadline_ms=5000.0)
+    told = run_load(running.url, ["u1", "u2", None], load, seen.append)
+    assert len(seen) == 40
+    assert all(answer["items"] for answer in seen)
     assert (told["requests"], told["errors"], told["codes"]) == (40, 0, {"200": 40})
     assert 0 < told["p50_ms"] <= told["p95_ms"] <= told["p99_ms"]
     assert told["within_deadline"] == 1.0
