@@ -29,7 +29,7 @@ from jobs.index import indexed
 from jobs.load import users
 from jobs.settings import CONFIGS, Settings, settings_of
 from jobs.stages import Stages
-from recsys.artefact import Artefact, committing, opened
+from recsys.artefact import Artefact, committing, opened, remove
 from recsys.data.spec import FIRST
 from recsys.funnel.request import FunnelSpec
 from recsys.index.envelope import Golden
@@ -64,7 +64,8 @@ def main() -> None:
 
 
 def build(run: Path, items: int, work: Path) -> dict[str, Any]:
-    """Rates of every stage from the prepared data set to a searchable index."""
+    """Rates of every stage from the prepared data set to a searchable index; what an earlier run left is removed."""
+    remove(work)
     stages, timed = Stages(_settings(work)), {}
     with _timed(timed, "resample", items):
         dataset = resampled(opened(run / "dataset", "dataset"), items, work / "dataset")

@@ -11,7 +11,7 @@ from recsys.artefact import Artefact, committing, fingerprint_of, opened
 from recsys.data.vocabulary import stable_hash
 from recsys.index.envelope import Golden, SealedIndex
 from recsys.index.exact import Hits
-from recsys.index.preassigned import merged, ordered, probe_lists, search_lists, subset
+from recsys.index.preassigned import ordered, probe_lists, search_lists, subset
 from recsys.index.vector_index import VectorIndex
 from recsys.value import require
 
@@ -24,6 +24,10 @@ def shard_of(ids: np.ndarray, shards: int) -> np.ndarray:
     return stable_hash([str(item) for item in ids.tolist()], shards, 0)
 
 
+def shards_fingerprint(index: Artefact, shards: int) -> str:
+    return fingerprint_of(KIND, index.fingerprint, shards)
+
+
 def split_index(index: Artefact, shards: int, target_uri: str | Path) -> Artefact:
     """Write an index as `shards` parts by item hash, a router without items, and the golden queries."""
     require(shards >= 1, f"shards must be at least 1, got {shards}")
@@ -32,8 +36,7 @@ def split_index(index: Artefact, shards: int, target_uri: str | Path) -> Artefac
     number = shard_of(whole.ids, shards)
     names = ("checkpoint", "model", "dim", "items")
     meta = {name: index.meta[name] for name in names} | {"shards": shards, "index": index.fingerprint}
-    fingerprint = fingerprint_of(KIND, index.fingerprint, shards)
-    with committing(target_uri, KIND, fingerprint=fingerprint, meta=meta) as folder:
+    with committing(target_uri, KIND, fingerprint=shards_fingerprint(index, shards), meta=meta) as folder:
         for shard in tqdm(range(-1, shards), unit="shard", desc="splitting"):
             at = folder / (ROUTER if shard < 0 else _name(shard))
             at.mkdir()
@@ -92,6 +95,3 @@ def replaced(hits: Hits, rows: np.ndarray, by: Hits) -> Hits:
 
 def _name(shard: int) -> str:
     return f"shard-{shard:05d}"
-
-
-__all__ = ["KIND", "load_router", "load_shard", "merged", "replaced", "search_items", "search_whole", "split_index"]
