@@ -61,6 +61,14 @@ With a log whose queries are all as frequent, `combined` changes little. Tempere
 word index beside the dense one (hybrid, routed), or a teacher that learnt from the same clicks (taught). Rivals from the top
 of a word search (mined) do harm, against the same small batches without them.
 
+Real data
+---------
+Four thousand reviews of clothes are searched by their titles; the words are people's, how often a title is typed is
+simulated, and a review is relevant to its own title and to equal ones. The head is learnt by heart here, too, and titles
+never typed are hardly found. But what is missing is another thing: a title has words that few reviews share, thousands of
+clicks are too few to learn what goes with what, and words alone find more. So neither ids nor sampling are the matter; the
+word index beside the dense one is. It is the case that the detector calls `representation`.
+
 Cost
 ----
 Steps and batches are the same for all. Without ids a model has a quarter of the parameters. Generated queries cost a draw;
@@ -94,6 +102,7 @@ from recsys.recipes.search_towers import SearchTowers
 from recsys.rerank.fusion import ReciprocalRankFusion
 from recsys.samplers.balanced import Balanced
 from recsys.samplers.lexical_negatives import LexicalNegatives
+from recsys.worlds.review_searches import ReviewSearches
 from recsys.worlds.searches import Searches
 
 HEAD, TAIL, TRAFFIC = "recall@100[head]", "recall@100[tail]", "recall@100[traffic]"
@@ -113,9 +122,13 @@ def recipe(  # noqa: PLR0913 - the knobs under study
     batch: int = 256,
     rows: int | None = None,
     more: dict[str, Any] | None = None,
+    reviews: bool = False,
     **world: Any,
 ) -> SearchTowers:
-    """`more` holds other fields of SearchTowers, `rows` those of the table of words, None for a row each."""
+    """`more` holds other fields of SearchTowers, `rows` those of the table of words, None for a row each.
+
+    `reviews` puts real titles and texts in place of the simulated words.
+    """
     ids = HashedIds(dropout=dropout)
     held: dict[str, Any] = {
         "encoder": TokenBag(rows=rows),
@@ -125,7 +138,8 @@ def recipe(  # noqa: PLR0913 - the knobs under study
         "loss": InBatchSoftmax(temperature=0.3, mask="query" if mask else "item", corrected=corrected),
         "synthetic": synthetic,
     }
-    return SearchTowers(world=Searches(**world), **{**held, **(more or {})})
+    place = ReviewSearches(**world) if reviews else Searches(**world)
+    return SearchTowers(world=place, **{**held, **(more or {})})
 
 
 def healthy(**given: Any) -> SearchTowers:
@@ -232,7 +246,7 @@ PROBLEM = Problem(
         Case(cause=NEGATIVES, arm="mined", world=FEW_WORDS),
         Case(cause=NEGATIVES, arm="mined", world={"synonyms": 8, "depth": 10}, fresh=True),
         Case(cause=REPRESENTATION, arm="few_rows", world=FEW_WORDS),
-        Case(cause=REPRESENTATION, arm="few_rows", world={"synonyms": 6, "rows": 80}, fresh=True),
+        Case(cause=REPRESENTATION, arm="few_rows", world={"synonyms": 7, "rows": 90}, fresh=True),
         Case(cause=f"{IDS}|{VOCABULARY}", arm="baseline", world={"zipf": 1.3}, fresh=True),
         Case(cause=HEALTHY, arm="baseline", world=EVEN),
         Case(cause=HEALTHY, arm="combined", world=FEW_WORDS),
@@ -242,4 +256,15 @@ PROBLEM = Problem(
     ceiling="ceiling",
     sweep=Sweep(axes={"zipf": (0.0, 0.6, 1.15, 1.5)}, arms=("baseline", "no_ids", "generated"), metric=TAIL),
     unequal=UNEQUAL,
+    real={
+        "words": partial(recipe, reviews=True, more={"scored": "words"}),
+        "baseline": partial(recipe, reviews=True),
+        "no_ids": partial(no_ids, reviews=True),
+        "combined": partial(combined, reviews=True),
+        "generated": partial(combined, synthetic=0.3, reviews=True),
+        "generated, wide": partial(combined, synthetic=0.3, reviews=True, more={"dim": 128}),
+        "baseline, hybrid": partial(recipe, reviews=True, more={"fusion": FUSED}),
+        "generated, hybrid": partial(combined, synthetic=0.3, reviews=True, more={"fusion": FUSED}),
+        "generated, routed": partial(combined, synthetic=0.3, reviews=True, more={"fusion": FUSED, "fused": "unseen"}),
+    },
 )  # fmt: skip

@@ -129,7 +129,7 @@ class Searches:
         sets = drawn.gather(1, places.clamp(min=0)).masked_fill(places < 0, -1)
         wanted = self.num_held_out[1] + self.num_judged[1]
         fresh = _distinct(sets[: 4 * wanted])[:wanted]
-        taken = (sets[4 * wanted :, None] == fresh).all(2).any(1)
+        taken = torch.isin(_keys(sets), _keys(fresh))[4 * wanted :]
         return fresh, sets[4 * wanted :][~taken]
 
     def _typed(self, intents: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -137,11 +137,10 @@ class Searches:
         chance = torch.full((len(intents),), self.rare)
         chance[: 2 * self.num_head] = 1 - COMMON_IN_HEAD
         words = self._worded(intents, chance, seed, "typed")
-        heads, tails = (
-            _first(part) for part in words.sort(1).values.split([2 * self.num_head, len(words) - 2 * self.num_head])
-        )
-        heads, tails = heads[: self.num_head], 2 * self.num_head + tails
-        tails = tails[~(words[tails].sort(1).values[:, None] == words[heads].sort(1).values).all(2).any(1)]
+        sets, border = words.sort(1).values, 2 * self.num_head
+        heads, tails = _first(sets[:border])[: self.num_head], border + _first(sets[border:])
+        keys = _keys(sets)
+        tails = tails[~torch.isin(keys[tails], keys[heads])]
         kept = torch.cat([heads, tails])[: self.num_queries]
         require(len(heads) == self.num_head and len(kept) == self.num_queries,
                 f"only {len(kept)} different queries can be made of {self.num_concepts} concepts; ask for fewer")  # fmt: skip
@@ -166,11 +165,14 @@ class Searches:
 
     def _relevant(self, concepts: Tensor, intents: Tensor) -> Tensor:
         """[n, I] bool: the item has all concepts of the set."""
-        has, wants = torch.zeros(len(concepts), self.num_concepts), torch.zeros(len(intents), self.num_concepts + 1)
-        has.scatter_(1, concepts, 1.0)
-        wants.scatter_(1, intents.where(intents >= 0, self.num_concepts), 1.0)
-        wanted = wants[:, :-1]
-        return wanted @ has.T >= wanted.sum(1, keepdim=True) - 0.5
+        has = torch.zeros(self.num_concepts + 1, len(concepts), dtype=torch.bool)
+        has.scatter_(0, concepts.T, True)
+        has[-1] = True  # of no concept
+        first, *others = intents.where(intents >= 0, self.num_concepts).unbind(1)
+        found = has[first]
+        for each in others:
+            found &= has[each]
+        return found
 
     def _clicks(self, concepts: Tensor, intents: Tensor, seed: int) -> Tensor:
         """[C, 2] query, item. Who finds nothing relevant among the items that are shown at all leaves without a click."""
@@ -200,6 +202,14 @@ def _first(rows: Tensor) -> Tensor:
     _, kind = rows.unique(dim=0, return_inverse=True)
     place = torch.full((int(kind.max()) + 1,), len(rows)).scatter_reduce(0, kind, torch.arange(len(rows)), "amin")
     return place.sort().values
+
+
+def _keys(rows: Tensor) -> Tensor:
+    """[n] int64, equal for equal rows of small numbers from -1 on."""
+    found = torch.zeros(len(rows), dtype=torch.int64)
+    for column in rows.unbind(1):
+        found = found * (1 << 20) + column + 1
+    return found
 
 
 def _distinct(rows: Tensor) -> Tensor:
