@@ -101,6 +101,8 @@ class Problem:
     def __post_init__(self) -> None:
         require(ON in self.world, f'world needs the setting "on", it has {sorted(self.world)}')
         require(DOCTOR not in self.arms, f"\"{DOCTOR}\" is the detector's name, not an arm's")
+        twice = sorted(set(self.arms) & set(self.real))
+        require(not twice, f"{twice} are arms and arms on real data: a name means one of them")
         for _, claim in self.claims():
             for arm, at in arms_of(claim):
                 require(arm in self.arms or arm == DOCTOR, f"{claim}: no arm {arm!r}; there are {sorted(self.arms)}")

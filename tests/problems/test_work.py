@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,8 @@ def test_records_survive_a_broken_line_with_its_number(tmp_path: Path) -> None:
 def test_a_switch_that_no_recipe_knows_is_named() -> None:
     with pytest.raises(ValueError, match="'sploit': 1"):
         problem().build("baseline", {"sploit": 1})
+
+
+def test_a_name_is_an_arm_s_or_one_on_real_data() -> None:
+    with pytest.raises(ValueError, match=r"\['drop'\] are arms and arms on real data"):
+        replace(problem(), real={"drop": recipe})
