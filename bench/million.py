@@ -122,7 +122,7 @@ def swapping(work: Path) -> dict[str, Any]:
         "p50_ms": {"quiet": _median(quiet, "p50_ms"), "swap": _median(swapped, "p50_ms")},
         "p99_ms": {"quiet": p99[0], "swap": p99[1]},
         "p99_ratio_of_medians": round(float(np.median(p99[1]) / np.median(p99[0])), 3),
-        "metrics": [line for line in text.splitlines() if line.startswith(SHOWN)],
+        "metrics": [line for line in text.splitlines() if line.startswith(SHOWN) and "_created" not in line],
     }
 
 

@@ -1,4 +1,4 @@
-"""Answer a Parquet table of query vectors: `python -m jobs.batch_search index=DIR queries=Q.parquet model=M out=DIR`."""
+"""Answer a Parquet table of query vectors: `python -m jobs.batch_search index_dir=DIR queries=Q.parquet encoded_by=M out=DIR`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Split a run's index by item hash and serve the shards: `python -m jobs.shards run_dir=DIR shards=3 serve=true`."""
+"""Split a run's index by item hash and serve the shards: `python -m jobs.shards run_dir=DIR shards=3 answer=true`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ShardsSettings:
     run_dir: str
     shards: int
     out: str | None
-    serve: bool
+    answer: bool
     spec: ShardedSpec
     cluster: ClusterSpec
 
@@ -50,7 +50,7 @@ def split(settings: ShardsSettings) -> tuple[str, Artefact]:
 def main(settings: ShardsSettings) -> None:
     target, made = split(settings)
     print(f"shards: {made.meta['items']} items in {made.meta['shards']} shards, {target}", flush=True)
-    if not settings.serve:
+    if not settings.answer:
         return
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):

@@ -31,8 +31,8 @@ class Endpoint:
 
     def check_health(self) -> None:
         """Ray Serve replaces the replica when this raises."""
-        if not self.service.worker.alive:
-            raise RuntimeError("a worker thread has ended")
+        if not self.service.alive:
+            raise RuntimeError("a thread of the service has ended")
 
 
 def build(spec: ServeSpec, run_dir: str) -> Application:

@@ -56,12 +56,17 @@ class Service:
         self.metrics.latency.observe(spent["total"] / 1000)
         return {"request_id": request_id, **answer_json(answer, spent)}
 
+    @property
+    def alive(self) -> bool:
+        """Whether every thread that the service needs still runs."""
+        return self.worker.alive and (self.watch is None or self.watch.alive)
+
     def health(self) -> dict[str, Any]:
         data = self.funnel.dataset
         tasks = [task.name for task in data.tasks]
         followed = {} if self.watch is None else {"held": self.watch.held, "refused": self.watch.refused}
         return {
-            "ready": self.worker.alive,
+            "ready": self.alive,
             "versions": self.funnel.versions,
             "dataset": data.name,
             "items": len(self.funnel.directory.items),

@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from recsys.artefact import Artefact, ArtefactError
-from recsys.funnel.funnel import Funnel
 from recsys.funnel.parts import Parts
 from recsys.index.build import load_index
-from recsys.index.online_recall import OnlineRecall
 from recsys.index.versions import Versions
 from recsys.value import require
 from serve.recall import watched_funnel
@@ -33,6 +31,7 @@ class IndexWatch:
         self._service, self._parts, self._versions = service, parts, versions
         self.held = held  # name of the version that is served
         self.refused: str | None = None
+        self._policy = service.funnel.policy
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -43,20 +42,27 @@ class IndexWatch:
             return False
         try:
             name, artefact = self._versions.open()
-            self._service.swap(*self._funnel(artefact))
+            parts = self._fitting(artefact)
+            self._service.swap(
+                *watched_funnel(parts, self._service.spec.funnel, self._policy, self._service.spec.recall)
+            )
         except (ArtefactError, ValueError) as error:
             log.error("index version %s is refused, %s stays: %s", name, self.held, error)
             self.refused = name
             self._service.metrics.refused.inc()
             return False
         log.warning("index version %s is served, after %s", name, self.held)
-        self.held, self.refused = name, None
+        self.held, self.refused, self._parts = name, None, parts  # the old index goes when its last batch ends
         return True
 
     def follow(self, every_s: float) -> None:
         """Look every so many seconds, in a thread of its own, until `close`."""
         self._thread = threading.Thread(target=self._run, args=(every_s,), name="index-watch", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread is None or self._thread.is_alive()
 
     def close(self) -> None:
         self._stop.set()
@@ -70,8 +76,9 @@ class IndexWatch:
             except (ArtefactError, OSError) as error:  # the store can't be reached, or the pointer isn't one
                 log.error("the versions of the index can't be read: %s", error)
 
-    def _funnel(self, artefact: Artefact) -> tuple[Funnel, OnlineRecall]:
-        parts, old = self._parts, self._service.funnel
+    def _fitting(self, artefact: Artefact) -> Parts:
+        """The parts that are served, with this index instead of theirs."""
+        parts = self._parts
         sealed = load_index(artefact, parts.versions["checkpoint"], parts.versions["model"])
         most = int(sealed.index.ids.max(initial=0))
         require(
@@ -79,5 +86,4 @@ class IndexWatch:
             f"{artefact.path} holds item {most}, the data set that is served has {parts.dataset.num_items} items; "
             "publish a whole run for new items",
         )
-        fresh = replace(parts, sealed=sealed, versions={**parts.versions, "index": artefact.fingerprint})
-        return watched_funnel(fresh, old.spec, old.policy, self._service.spec.recall)
+        return replace(parts, sealed=sealed, versions={**parts.versions, "index": artefact.fingerprint})

@@ -28,9 +28,9 @@ KIND = "search_results"
 class BatchSearch:
     """Queries in Parquet (a file, or a folder of files), the index that answers them, and how many items each gets."""
 
-    index: str
+    index_dir: str
     queries: str
-    model: str  # that encoded the queries; the index refuses another one's
+    encoded_by: str  # fingerprint of the model that made the queries; the index refuses another one's
     k: int = 100
     column: str = "vector"  # the others are keys and come back beside the answers
     block: int = 4096  # queries searched in one call
@@ -38,9 +38,12 @@ class BatchSearch:
 
     def __post_init__(self) -> None:
         require(
-            bool(self.index and self.queries), "give index=, an index's folder, and queries=, a Parquet file or folder"
+            bool(self.index_dir and self.queries),
+            "give index_dir=, an index's folder, and queries=, a Parquet file or folder",
         )
-        require(bool(self.model), "give model=, which encoded the queries: the manifest of the index names its own")
+        require(
+            bool(self.encoded_by), "give encoded_by=, the model of the queries: the manifest of the index names its own"
+        )
         for name in ("k", "block", "threads"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -51,15 +54,15 @@ def batch_search(spec: BatchSearch, target_uri: str | Path, cluster: ClusterSpec
     Each row has the query's keys, `ids` and `scores`, best first, shorter where the index holds fewer than k items.
     Raises ValueError for queries of another model or width, naming the file.
     """
-    index = opened(spec.index, "index")
+    index = opened(spec.index_dir, "index")
     require(
-        index.meta["model"] == spec.model,
-        f"the queries were encoded by model {spec.model}, {spec.index} holds vectors of model {index.meta['model']}; "
+        index.meta["model"] == spec.encoded_by,
+        f"the queries were encoded by model {spec.encoded_by}, {spec.index_dir} holds vectors of model {index.meta['model']}; "
         "encode them with the checkpoint that the index was made for",
     )
     table = Table.of(spec.queries)
     table.check(spec.column, int(index.meta["dim"]))
-    meta = {"index": index.fingerprint, "model": spec.model, "k": spec.k, "queries": table.rows}
+    meta = {"index": index.fingerprint, "model": spec.encoded_by, "k": spec.k, "queries": table.rows}
     fingerprint = fingerprint_of(KIND, index.fingerprint, spec)
     committed = committing(target_uri, KIND, fingerprint=fingerprint, meta=meta)
     with committed as folder, tqdm(total=table.rows, unit="query") as bar:
@@ -131,12 +134,12 @@ def _blocks(spec: BatchSearch, rows: int, cluster: ClusterSpec) -> Iterator[Colu
 
 def searcher(spec: BatchSearch) -> Callable[[np.ndarray], Columns]:
     """What an actor holds: the index, and a function from places in the table to what was found."""
-    sealed, table = SealedIndex.load(opened(spec.index, "index"), spec.threads), Table.of(spec.queries)
+    sealed, table = SealedIndex.load(opened(spec.index_dir, "index"), spec.threads), Table.of(spec.queries)
 
     def search(places: np.ndarray) -> Columns:
         rows = table.slice(int(places[0]), len(places))[spec.column]
         vectors = _matrix(rows, sealed.index.dim, f"{spec.queries}, rows from {places[0]}")
-        hits = sealed.search(Queries(vectors, sealed.checkpoint, spec.model), spec.k)
+        hits = sealed.search(Queries(vectors, sealed.checkpoint, spec.encoded_by), spec.k)
         return {"ids": hits.ids, "scores": hits.scores}
 
     return search

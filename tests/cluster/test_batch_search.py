@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hydra import compose, initialize_config_dir
 
-from jobs.batch_search import BatchSearchSettings, main
+from jobs.batch_search import BatchSearchSettings, batch_search_settings, main
+from jobs.settings import CONFIGS
 from recsys.artefact import Artefact
 from recsys.cluster.batch_search import BatchSearch, Table, batch_search
 from recsys.cluster.start import ClusterSpec
@@ -44,7 +46,7 @@ def answers(found: Artefact) -> pa.Table:
 
 
 def spec_of(index: Artefact, queries: str) -> BatchSearch:
-    return BatchSearch(index=str(index.path), queries=queries, model="tower-aaaa", k=7, block=50)
+    return BatchSearch(index_dir=str(index.path), queries=queries, encoded_by="tower-aaaa", k=7, block=50)
 
 
 @pytest.mark.parametrize("fixed", [True, False])
@@ -79,7 +81,7 @@ def test_what_doesnt_fit_is_refused_before_anything_is_written(index: Artefact, 
     wide, numbers = write(tmp_path / "wide", unit(9, DIM + 1)), tmp_path / "n.parquet"
     pq.write_table(pa.table({"vector": [1.0]}), numbers)
     for changes, told in (
-        ({"model": "tower-bbbb"}, "encoded by model tower-bbbb, .* holds vectors of model tower-aaaa"),
+        ({"encoded_by": "tower-bbbb"}, "encoded by model tower-bbbb, .* holds vectors of model tower-aaaa"),
         ({"queries": wide}, "'vector' has 9 dimensions, the index has 8"),
         ({"queries": str(numbers)}, "'vector' is double, not lists of floats"),
         ({"column": "row"}, "'row' is int64, not lists of floats"),
@@ -92,8 +94,18 @@ def test_what_doesnt_fit_is_refused_before_anything_is_written(index: Artefact, 
     with pytest.raises(ValueError, match="every query must have 8 numbers"):
         batch_search(replace(spec, queries=ragged), tmp_path / "out", ALONE)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ValueError, match="give model="):
-        replace(spec, model="")
+    with pytest.raises(ValueError, match="give encoded_by="):
+        replace(spec, encoded_by="")
+
+
+def test_the_configuration_becomes_values() -> None:
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        told = ["index_dir=i", "queries=q", "encoded_by=m", "out=o", "k=5", "cluster=local0"]
+        settings = batch_search_settings(compose("batch_search", overrides=told))
+        assert settings.search == BatchSearch(index_dir="i", queries="q", encoded_by="m", k=5)
+        for left_out, name in enumerate(("index_dir", "queries", "encoded_by", "out")):
+            with pytest.raises(ValueError, match=f"give .*{name}="):
+                batch_search_settings(compose("batch_search", overrides=told[:left_out] + told[left_out + 1 :]))
 
 
 @pytest.mark.ray

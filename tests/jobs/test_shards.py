@@ -20,7 +20,7 @@ def composed(*overrides: str) -> ShardsSettings:
 
 def test_what_is_split_isnt_split_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     built(tmp_path)
-    settings = composed(f"run_dir={tmp_path}")
+    settings = composed(f"run_dir={tmp_path}", "shards=2", "answer=false")
     main(settings)
     assert "1500 items in 2 shards" in capsys.readouterr().out
     first = (tmp_path / "shards" / "manifest.json").read_bytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +90,17 @@ def test_swaps_under_load(served: tuple[Running, Service], parts: Parts, version
     assert "recsys_index_swaps_total 5.0" in text
     assert text.count("recsys_release{") == 1
     assert 'index="bbbb000000000000"' in text
+
+
+def test_the_index_that_is_left_is_let_go(served: tuple[Running, Service], parts: Parts, versions: Versions) -> None:
+    running, service = served
+    old = weakref.ref(service.funnel.retriever.index)
+    assert httpx.post(f"{running.url}/v1/recommend", json={"user_id": "u1"}, trust_env=False).status_code == 200
+    publish(versions, parts, np.arange(FIRST, parts.dataset.num_items), "bbbb")
+    assert service.watch is not None
+    assert service.watch.check()
+    gc.collect()
+    assert old() is None
 
 
 @pytest.mark.parametrize("fault", ["another model", "a damaged file", "an item of another data set"])
