@@ -49,7 +49,7 @@ Remedy
 ------
 `no_query_ids`, `no_ids`, `id_dropout`, `tempered` (power a half) and `tempered_more` (a quarter) by themselves; `combined`,
 which is dropped ids, the power a half and the mask; `no_ids_tempered`, the same without ids; `generated`, combined with three
-rows in ten made of items' texts; `few_rows_hybrid` where the vocabulary has too few rows.
+rows in ten made of items' texts, and `no_ids_generated`; `few_rows_hybrid` where the vocabulary has too few rows.
 
 Guard
 -----
@@ -59,7 +59,8 @@ Control
 -------
 With a log whose queries are all as frequent, `combined` changes little. Tempered sampling alone is no cure, nor are logQ, a
 word index beside the dense one (hybrid, routed), or a teacher that learnt from the same clicks (taught). Rivals from the top
-of a word search (mined) do harm, against the same small batches without them.
+of a word search (mined) do harm, against the same small batches without them, and no less so when each lacks one of the query's
+words (mined_lacking): where things have many names, words don't tell who shares a word and not the intent.
 
 Real data
 ---------
@@ -160,6 +161,7 @@ UNEQUAL = {
     "no_query_ids": "ids are what is left out",
     "no_ids": "ids are what is left out",
     "no_ids_tempered": "ids are what is left out",
+    "no_ids_generated": "ids are what is left out",
     "few_rows": "too few rows for its words are the fault",
     "few_rows_hybrid": "too few rows for its words are the fault",
     "bare_items": "query ids are left out",
@@ -169,9 +171,9 @@ UNEQUAL = {
 }
 
 
-def mined(*, depth: int = 8, **given: Any) -> SearchTowers:
+def mined(*, depth: int = 8, lacking: bool = False, **given: Any) -> SearchTowers:
     """Rivals from the top of a word search, whoever they are, in small batches in which they weigh more."""
-    return small_batch(more={"mined": LexicalNegatives(num=depth, depth=depth)}, **given)
+    return small_batch(more={"mined": LexicalNegatives(num=depth, depth=depth, lacking=lacking)}, **given)
 
 
 PROBLEM = Problem(
@@ -190,6 +192,7 @@ PROBLEM = Problem(
         "no_ids_tempered": partial(no_ids, power=0.5, mask=True),
         "combined_logq": partial(combined, corrected=True),
         "generated": partial(combined, synthetic=0.3),
+        "no_ids_generated": partial(no_ids, power=0.5, mask=True, synthetic=0.3),
         "generated_alone": partial(recipe, synthetic=0.3),
         "taught": partial(combined, more={"teacher": CrossTeacher()}),
         "transformer": partial(combined, more={"encoder": Transformer(layers=1, width=32)}),
@@ -197,6 +200,7 @@ PROBLEM = Problem(
         "routed": partial(recipe, more={"fusion": FUSED, "fused": "unseen"}),
         "small_batch": small_batch,
         "mined": mined,
+        "mined_lacking": partial(mined, lacking=True),
         "few_rows": few_rows,
         "few_rows_hybrid": partial(few_rows, more={"fusion": FUSED}),
         "bare_items": partial(combined, query_ids=False, more={"titles": False}),
