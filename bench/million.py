@@ -1,6 +1,6 @@
 """A real catalogue resampled to a million items, through the real jobs: embed, index, publish, serve, swap.
 
-python -m bench.million --run outputs/demo [--items 1000000] [--out bench/million.json]
+python -m bench.million --run outputs/demo [--items 1000000] [--layout ivf] [--out bench/million.json]
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from hydra import compose, initialize_config_dir
 from bench.resampled import resampled, with_items
 from bench.serving import server_process
 from jobs.embed import embedded
-from jobs.index import indexed
+from jobs.index import indexed, user_queries
+from jobs.index_vectors import IndexVectorsSettings
+from jobs.index_vectors import build as build_index_of_vectors
 from jobs.load import users
 from jobs.settings import CONFIGS, Settings, settings_of
 from jobs.stages import Stages
@@ -35,12 +37,14 @@ from recsys.funnel.request import FunnelSpec
 from recsys.index.envelope import Golden
 from recsys.index.item_vectors import ItemVectors
 from recsys.index.online_recall import RecallSpec
+from recsys.index.plan import Budgets
 from recsys.index.vector_index import VectorIndex
 from recsys.index.versions import Versions
 from serve.client import Client
 from serve.loadtest import LoadSpec, run_load
 from serve.spec import ServeSpec
 
+MOST_EVEN = 1_000_000  # items of the other version
 ROUNDS = 5  # of load without and with a swap, in turn
 LOAD = LoadSpec(rate=10.0, requests=100, deadline_ms=500.0, timeout_s=30.0)
 # candidates come from the index alone, so that every item of an answer shows which version it is from
@@ -51,19 +55,20 @@ def main() -> None:
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("--run", default="outputs/demo", help="run folder with a trained checkpoint")
     told.add_argument("--items", type=int, default=1_000_000)
+    told.add_argument("--layout", choices=("ivf", "compressed"), default="ivf")
     told.add_argument("--work", default="outputs/million", help="where the larger run goes")
     told.add_argument("--out", default="bench/million.json")
     given = told.parse_args()
     torch.set_num_threads(1)
     work = Path(given.work)
-    figures = {"items": given.items, "machine": _machine(), **build(Path(given.run), given.items, work)}
+    figures = {"items": given.items, "machine": _machine(), **build(Path(given.run), given.items, given.layout, work)}
     figures["swap"] = swapping(work)
     text = json.dumps(figures, indent=1) + "\n"
     print(text)
     Path(given.out).write_text(text)
 
 
-def build(run: Path, items: int, work: Path) -> dict[str, Any]:
+def build(run: Path, items: int, layout: str, work: Path) -> dict[str, Any]:
     """Rates of every stage from the prepared data set to a searchable index; what an earlier run left is removed."""
     remove(work)
     stages, timed = Stages(_settings(work)), {}
@@ -73,17 +78,37 @@ def build(run: Path, items: int, work: Path) -> dict[str, Any]:
     with _timed(timed, "embed", items):
         vectors = embedded(stages, dataset, checkpoint)
     with _timed(timed, "index", items):
-        index = indexed(stages, dataset, checkpoint, vectors)
-    with _timed(timed, "index_of_half", items // 2):
+        make = indexed if layout == "ivf" else compressed
+        index = make(stages, dataset, checkpoint, vectors)
+    with _timed(timed, "index_of_half", min(items, 2 * MOST_EVEN) // 2):
         half(index, vectors, work / "index_of_half")
+    bytes_on_disk = sum(told["bytes"] for told in index.manifest["files"].values())
     names = ("kind", "lists", "probes", "queries", "recall@100_vs_exact")
-    return {"stages": timed, "index": {name: index.meta[name] for name in names}}
+    return {"stages": timed, "index": {name: index.meta[name] for name in names} | {"bytes": bytes_on_disk}}
+
+
+def compressed(stages: Stages, dataset: Artefact, checkpoint: Artefact, vectors: Artefact) -> Artefact:
+    """The index that jobs.index builds when it is given vectors=, tuned by users' own queries."""
+    queries = Path(stages.uri("queries.npy"))
+    np.save(queries, user_queries(dataset, checkpoint, vectors).vectors)
+    told = IndexVectorsSettings(
+        vectors=str(vectors.path),
+        out=stages.uri("index"),
+        queries=str(queries),
+        budgets=Budgets(),
+        tail="copy",
+        shard_items=2_500_000,
+        index=stages.settings.index,
+        cluster=stages.settings.cluster,
+    )
+    build_index_of_vectors(told)
+    return opened(stages.uri("index"), "index")
 
 
 def half(index: Artefact, item_vectors: Artefact, target: Path) -> None:
-    """Another version of the index, with the even items alone: whose answer holds an odd one tells on itself."""
+    """Another version of the index, of even items alone: whose answer holds an odd one tells on itself."""
     vectors, spec = ItemVectors.load(item_vectors), _settings(target).index
-    kept = np.flatnonzero((vectors.items >= FIRST) & (vectors.items % 2 == 0))
+    kept = np.flatnonzero((vectors.items >= FIRST) & (vectors.items % 2 == 0))[:MOST_EVEN]
     golden = Golden.load(index.path).queries
     built = VectorIndex.build(vectors.vectors[kept], vectors.items[kept], spec, golden)
     with committing(target, "index", fingerprint=f"even-{index.fingerprint}", meta=dict(index.meta)) as folder:

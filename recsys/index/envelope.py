@@ -49,7 +49,7 @@ class Golden:
         asked = spread(queries if len(queries) else vectors, GOLDEN)
         hits = index.search(asked, TOP)
         places = spread(np.arange(len(index)), SAMPLED_ROWS)
-        error = 1 - cosines(index.engine.rows(places), vectors[places])
+        error = 1 - cosines(kept_rows(index, places), vectors[places])
         return cls(asked, hits.ids, hits.scores, float(max(0.0, error.max(initial=0.0))))
 
     def save(self, folder: Path) -> None:
@@ -112,6 +112,11 @@ class SealedIndex:
             "encode them with the checkpoint that the index was made for",
         )
         return self.index.search(queries.vectors, k, allowed=allowed)
+
+
+def kept_rows(index: VectorIndex, places: np.ndarray) -> np.ndarray:
+    """[m, D] vectors at these places as the index keeps them, without what it adds to them by itself."""
+    return index.engine.rows(places)[:, : index.dim]
 
 
 def spread(rows: np.ndarray, count: int) -> np.ndarray:

@@ -30,9 +30,20 @@ class ItemVectors:
         parts = sorted(artefact.path.glob("part-*.parquet"))
         if not parts:
             raise ArtefactError(f"{artefact.path} holds no part-*.parquet: make it again with jobs.embed")
-        table = pa.concat_tables([pq.read_table(part) for part in parts]).combine_chunks()
-        items = table["item"].to_numpy().astype(np.int64)
-        if len(items) != artefact.meta["items"] or (np.diff(items) <= 0).any():
+        total = sum(pq.read_metadata(part).num_rows for part in parts)
+        items, vectors, hidden = np.empty(total, np.int64), None, None
+        start = 0
+        for part in parts:  # one part at a time, so that the whole is in memory once and not three times
+            table = pq.read_table(part)
+            rows = slice(start, start + len(table))
+            held = matrix(table["vector"]), matrix(table["hidden"])
+            if vectors is None or hidden is None:
+                vectors, hidden = (np.empty((total, one.shape[1]), np.float32) for one in held)
+            items[rows], vectors[rows], hidden[rows] = table["item"].to_numpy(), *held
+            start = rows.stop
+        assert vectors is not None
+        assert hidden is not None
+        if total != artefact.meta["items"] or (np.diff(items) <= 0).any():
             raise ArtefactError(
                 f"{artefact.path} holds {len(items)} rows for {artefact.meta['items']} items, or not in order of item: "
                 "make it again with jobs.embed"
@@ -40,7 +51,7 @@ class ItemVectors:
         if "model" not in artefact.meta:
             raise ArtefactError(f"{artefact.path} doesn't name its model: make it again with jobs.embed")
         made_by = artefact.meta["checkpoint"], artefact.meta["model"]
-        return cls(items, matrix(table["vector"]), matrix(table["hidden"]), *made_by)
+        return cls(items, vectors, hidden, *made_by)
 
     def by_index(self, num_items: int) -> tuple[np.ndarray, np.ndarray]:
         """Vectors [num_items, D] and encodings [num_items, H] with zeros where an item has none."""

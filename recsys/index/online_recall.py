@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from recsys.evaluate.spread import gini
-from recsys.index.envelope import SealedIndex, cosines, spread
+from recsys.index.envelope import SealedIndex, cosines, kept_rows, spread
 from recsys.random import rng
 from recsys.value import require, value
 
@@ -158,7 +158,7 @@ class OnlineRecall:
     def audit(self) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of some items [n, D] as the index keeps them and as the release makes them; figures tell the share."""
         places = spread(np.arange(len(self._index)), AUDITED)
-        stored, fresh = self._index.engine.rows(places), self._vectors[self._index.ids[places]]
+        stored, fresh = kept_rows(self._index, places), self._vectors[self._index.ids[places]]
         self._stale = float((cosines(stored, fresh) < 1 - self._stale_beyond).mean()) if len(places) else 0.0
         return stored, fresh
 

@@ -33,6 +33,8 @@ def split_index(index: Artefact, shards: int, target_uri: str | Path) -> Artefac
     require(shards >= 1, f"shards must be at least 1, got {shards}")
     sealed = SealedIndex.load(index)
     whole = sealed.index
+    changes = sum(int(whole.manifest.get(name, 0)) for name in ("recent", "dead"))
+    require(changes == 0, f"{index.path} has {changes} changes that aren't laid out: compact it before it is split")
     number = shard_of(whole.ids, shards)
     names = ("checkpoint", "model", "dim", "items")
     meta = {name: index.meta[name] for name in names} | {"shards": shards, "index": index.fingerprint}
