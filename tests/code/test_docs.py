@@ -127,6 +127,15 @@ def test_every_key_of_the_root_is_documented() -> None:
         assert told == str(root[key]).lower().replace("none", "null"), key
 
 
+@pytest.mark.parametrize("root", ["publish", "shards", "batch_search"])
+def test_every_key_of_the_jobs_with_roots_of_their_own_is_documented(root: str) -> None:
+    text = (ROOT / "docs" / "config.md").read_text()
+    told = dict(re.findall(rf"^\| `{root}` \| `(\w+)` \| `([^`]+)` \|", text, flags=re.MULTILINE))
+    held = yaml.safe_load((ROOT / "configs" / f"{root}.yaml").read_text())
+    plain = {key: "null" if value is None else str(value).lower() for key, value in held.items()}
+    assert told == {key: plain[key] for key in held.keys() - {"defaults", "hydra"}}
+
+
 def test_the_schema_in_the_documents_is_the_schema_in_the_code() -> None:
     text = (ROOT / "docs" / "data.md").read_text()
     assert f"<!-- schema:begin -->\n{schema.markdown()}<!-- schema:end -->" in text
