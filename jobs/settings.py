@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,10 +61,13 @@ def settings_of(config: DictConfig) -> Settings:
     parts = {
         name: instantiated(plain[name], name) for name in ("model", "train", "cluster", "index", "serve", "tracking")
     }
-    run_dir = plain["run_dir"] if "://" in plain["run_dir"] else str(Path(plain["run_dir"]).resolve())
+    serve: ServeSpec = parts["serve"]  # its replicas may stand in another folder
+    recall = replace(serve.recall, out=serve.recall.out and absolute(serve.recall.out))
+    versions = serve.index_versions and absolute(serve.index_versions)
+    parts["serve"] = replace(serve, index_versions=versions, recall=recall)
     return Settings(
         data=instantiated(plain["data"]["spec"], "data.spec"),
-        run_dir=run_dir,
+        run_dir=absolute(plain["run_dir"]),
         fresh=plain["fresh"],
         demo=plain["demo"],
         load=plain["load"],
@@ -72,6 +76,11 @@ def settings_of(config: DictConfig) -> Settings:
         plain={str(key): held for key, held in plain.items()},
         **parts,
     )
+
+
+def absolute(path: str) -> str:
+    """A local path as seen from anywhere on this machine; a URI stays."""
+    return path if "://" in path else str(Path(path).resolve())
 
 
 S = TypeVar("S")

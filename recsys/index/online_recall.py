@@ -34,11 +34,12 @@ class RecallSpec:
     share: float = 0.001  # of the queries
     k: int = 100
     waiting: int = 64  # queries that wait to be replayed; what comes beyond them is counted and dropped
-    out: str | None = None  # folder for figures and evidence; None: nowhere
+    out: str | None = None  # local folder for figures and evidence; None: nowhere
     seed: int = 0
 
     def __post_init__(self) -> None:
         require(0 <= self.share <= 1, f"share must lie in [0, 1], got {self.share}")
+        require(self.out is None or "://" not in self.out, f"out must be a local folder, got {self.out}")
         for name in ("k", "waiting"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
 

@@ -55,6 +55,16 @@ def test_a_wrong_value_names_its_key(mistake: str, told: str) -> None:
         settings_of(composed(mistake))
 
 
+def test_paths_are_seen_from_anywhere() -> None:
+    told = ("run_dir=a", "serve.index_versions=b", "serve.recall.out=c")
+    settings = settings_of(composed(*told))
+    assert settings.run_dir == str(Path("a").resolve())
+    assert settings.serve.index_versions == str(Path("b").resolve())
+    assert settings.serve.recall.out == str(Path("c").resolve())
+    assert settings_of(composed()).serve.index_versions is None
+    assert settings_of(composed("serve.index_versions=s3://bucket/b")).serve.index_versions == "s3://bucket/b"
+
+
 def test_identity_is_that_of_the_run_and_not_of_the_attempt() -> None:
     first, again = settings_of(composed("run_dir=a")), settings_of(composed("run_dir=a", "cluster=local0"))
     assert first.identity == again.identity != settings_of(composed("run_dir=b")).identity

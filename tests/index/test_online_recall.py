@@ -131,6 +131,6 @@ def test_stale_vectors_are_those_that_the_release_makes_otherwise() -> None:
 
 
 def test_spec_checks_its_ranges() -> None:
-    for wrong in ({"share": 1.5}, {"share": -0.1}, {"k": 0}, {"waiting": 0}):
+    for wrong in ({"share": 1.5}, {"share": -0.1}, {"k": 0}, {"waiting": 0}, {"out": "s3://a/b"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             RecallSpec(**wrong)  # type: ignore[arg-type]
