@@ -27,6 +27,7 @@ from recsys.storage import (
     read_file,
     remove,
     staging_beside,
+    sync,
     write_file,
 )
 
@@ -172,15 +173,15 @@ def _described(staging: Path) -> dict[str, Any]:
 
 def _publish_local(staging: Path, target: Path, manifest: bytes) -> None:
     for path in _files_of(staging).values():
-        _sync(path)
+        sync(path)
     (staging / MANIFEST).write_bytes(manifest)
-    _sync(staging / MANIFEST)
-    _sync(staging)
+    sync(staging / MANIFEST)
+    sync(staging)
     replaced = []
     while not _settle(staging, target):  # another writer may come in between
         _refuse_foreign(target)
         replaced.append(moved_aside(target))
-    _sync(target.parent)
+    sync(target.parent)
     for old in filter(None, replaced):
         shutil.rmtree(old, ignore_errors=True)
 
@@ -194,14 +195,6 @@ def _settle(staging: Path, target: Path) -> bool:
             return False
         raise
     return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _publish_remote(staging: Path, uri: str, prefix: str, manifest: bytes) -> None:

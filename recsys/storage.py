@@ -141,6 +141,15 @@ def read_file(uri: str | Path, missing: bytes | None = None) -> bytes:
         return missing
 
 
+def sync(path: Path) -> None:
+    """Wait until a local file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_file(uri: str | Path, content: bytes) -> None:
     """Write one small file; a reader sees the old one or the new one, after a power cut as well."""
     if is_local(uri):

@@ -10,18 +10,21 @@ import numpy as np
 
 from recsys.index.engine import Engine
 from recsys.index.flat import FlatEngine
-from recsys.index.inverted import InvertedEngine
+from recsys.index.inverted import InvertedEngine, widened
 from recsys.index.spec import IndexSpec
 from recsys.value import require
 
 EngineName = Literal["flat", "ivf", "compressed"]
 
 
-def built_engine(vectors: np.ndarray, spec: IndexSpec, queries: np.ndarray | None) -> Engine:
-    """The layout that the spec asks for, of checked vectors [n, D]; its probes are chosen with queries [Q, D]."""
+def built_engine(vectors: np.ndarray, spec: IndexSpec, prior: np.ndarray | None = None) -> Engine:
+    """The layout that the spec asks for, of checked vectors [n, D].
+
+    With a `prior` [n] the engine holds vectors of D + 1 dimensions, of which it is the last.
+    """
     if spec.kind_for(len(vectors)) == "flat":
-        return FlatEngine.build(vectors, spec.metric, spec.threads)
-    return InvertedEngine.build(vectors, spec, queries)
+        return FlatEngine.build(vectors if prior is None else widened(vectors, prior), spec.metric, spec.threads)
+    return InvertedEngine.build(vectors, spec, prior)
 
 
 def loaded_engine(name: str, folder: Path, threads: int) -> Engine:

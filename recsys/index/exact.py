@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.index.spec import Metric
+
 BLOCK = 128  # queries scored at a time
 
 
@@ -43,16 +45,35 @@ class Hits:
 
 
 def exact_search(
-    vectors: np.ndarray, ids: np.ndarray, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
+    vectors: np.ndarray,
+    ids: np.ndarray,
+    queries: np.ndarray,
+    k: int,
+    allowed: np.ndarray | None = None,
+    metric: Metric = "cosine",
 ) -> Hits:
-    """The k items of largest inner product with each query [B, D], among the `vectors` [n, D] that are allowed [n]."""
+    """The k items of highest score with each query [B, D], among the `vectors` [n, D] that are allowed [n].
+
+    The score is the inner product, or with metric l2 minus the squared distance.
+    """
     if allowed is not None:
         vectors, ids = vectors[allowed], ids[allowed]
     k = min(k, len(vectors))
     if k == 0:
         return Hits.empty(len(queries), 0)
-    blocks = [_best(queries[start : start + BLOCK] @ vectors.T, ids, k) for start in range(0, len(queries), BLOCK)]
-    return Hits.stack(blocks, k)
+    starts = range(0, len(queries), BLOCK)
+    return Hits.stack([_best(scored(queries[start : start + BLOCK], vectors, metric), ids, k) for start in starts], k)
+
+
+def scored(queries: np.ndarray, vectors: np.ndarray, metric: Metric) -> np.ndarray:
+    """[B, n] scores of vectors [n, D] for queries [B, D], more being nearer."""
+    if metric != "l2":
+        return queries @ vectors.T
+    middle = vectors.mean(0)  # distances don't change, and squares of what is left don't cancel
+    queries, vectors = queries - middle, vectors - middle
+    squares = np.einsum("nd,nd->n", vectors, vectors)
+    own = np.einsum("bd,bd->b", queries, queries)
+    return np.minimum(2 * (queries @ vectors.T) - squares - own[:, None], 0)
 
 
 def _best(scores: np.ndarray, ids: np.ndarray, k: int) -> Hits:

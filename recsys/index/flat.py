@@ -24,7 +24,7 @@ class FlatEngine:
     @classmethod
     def build(cls, vectors: np.ndarray, metric: Metric, threads: int = 1) -> FlatEngine:
         index = faiss.IndexFlat(vectors.shape[1], metric_type(metric))
-        index.add(vectors)
+        index.add(np.ascontiguousarray(vectors))
         return cls(index, threads)
 
     @classmethod

@@ -12,6 +12,7 @@ from recsys.value import require
 
 LAYOUT_FILE = "layout.json"
 FORMAT = 1
+OPTIONAL_FILES = ("ids.npy", "traits.npz", "tier.npy", "recent.npz")  # present in some indexes only
 
 
 def write_layout(folder: Path, layout: Mapping[str, Any]) -> None:
@@ -32,3 +33,13 @@ def read_layout(folder: Path) -> dict[str, Any]:
         layout["format"] == FORMAT, f"{path} has format {layout['format']}, this code reads {FORMAT}: build it again"
     )
     return layout
+
+
+def emptied(folder: Path) -> None:
+    """Make the folder, or take an index out of it: its layout first, so that a part of it is never taken for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / LAYOUT_FILE).is_file():
+        return
+    (folder / LAYOUT_FILE).unlink()
+    for name in OPTIONAL_FILES:
+        (folder / name).unlink(missing_ok=True)

@@ -116,7 +116,7 @@ def test_saved_and_loaded_index_answers_the_same(tmp_path: Path, kind: str) -> N
 
 
 def test_ids_of_another_length_are_refused(tmp_path: Path) -> None:
-    VectorIndex.build(unit(10, 4), None, IndexSpec()).save(tmp_path)
+    VectorIndex.build(unit(10, 4), 2 * np.arange(10), IndexSpec()).save(tmp_path)
     np.save(tmp_path / "ids.npy", np.arange(9))
     with pytest.raises(ValueError, match="9 ids for 10 vectors"):
         VectorIndex.load(tmp_path)
