@@ -148,8 +148,13 @@ def opened(uri: str | Path, kind: str, *, verify: bool = True, cache: Path | Non
 
 
 def _refuse_foreign(target: Path) -> None:
-    whole = (target / MANIFEST).is_file()
-    if target.is_file() or (target.is_dir() and not whole and any(target.iterdir())):
+    try:
+        names = [path.name for path in target.iterdir()]
+    except FileNotFoundError:  # another writer may have moved it aside just now
+        return
+    except NotADirectoryError:
+        names = [target.name]
+    if names and MANIFEST not in names and target.exists() and not (target / MANIFEST).is_file():
         raise ArtefactError(f"{target} isn't an artefact and won't be overwritten: move it away or give another path")
 
 
