@@ -48,7 +48,11 @@ def fewest_probes(engine: Engine, tier: Tier | None, vectors: np.ndarray, sample
     while probes < engine.lists:
         # without completion by a full scan: too few items in the visited lists count as missed
         hits = engine.search(sample, k, probes=probes)
-        if (hits if tier is None else tier.merged(hits, sample, k, None)).recall(truth) >= spec.recall_target:
+        short = tier is not None and (hits.ids[:, -1] < 0).any()  # a tier makes up for that, but completing it is dear
+        if (
+            not short
+            and (hits if tier is None else tier.merged(hits, sample, k, None)).recall(truth) >= spec.recall_target
+        ):
             return probes
         probes = max(probes + 1, round(probes * 1.25))
     return engine.lists
