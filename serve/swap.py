@@ -46,7 +46,9 @@ class IndexWatch:
             self._service.swap(
                 *watched_funnel(parts, self._service.spec.funnel, self._policy, self._service.spec.recall)
             )
-        except (ArtefactError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:  # an ArtefactError is a RuntimeError, as faiss's own are
+            if self._versions.current() != name:  # pruned while it was read
+                return False
             log.error("index version %s is refused, %s stays: %s", name, self.held, error)
             self.refused = name
             self._service.metrics.refused.inc()

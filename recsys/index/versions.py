@@ -81,12 +81,15 @@ class Versions:
         return held.version if held else None
 
     def open(self) -> tuple[str, Artefact]:
-        """The current version, verified. Raises ArtefactError when nothing was published or a file is damaged."""
+        """The current version, verified. Raises ArtefactError when nothing was published or a file is damaged.
+
+        Its files may go while they are read, when `keep` others are published meanwhile; the pointer names it no more then.
+        """
         for _ in range(TRIES):
             name = self._told().version
             try:
                 return name, opened(self.uri(name), KIND)
-            except ArtefactError:
+            except (ArtefactError, OSError):
                 if self.current() == name:
                     raise
         return (name := self._told().version), opened(self.uri(name), KIND)

@@ -89,7 +89,13 @@ def test_concurrent_publishers_and_readers(tmp_path: Path) -> None:
     def reader() -> None:
         try:
             while not done.is_set():
-                content(versions)
+                name, artefact = versions.open()
+                try:
+                    assert (artefact.path / "sub" / "x").read_text() == artefact.meta["is"]
+                except FileNotFoundError:  # others came meanwhile, and it went
+                    pointer = versions.pointer()
+                    assert pointer is not None
+                    assert name not in (pointer.version, *pointer.before)
         except BaseException as error:
             failed.append(error)
 

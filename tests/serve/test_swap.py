@@ -14,13 +14,14 @@ import httpx
 import numpy as np
 import pytest
 
-from recsys.artefact import committing, opened
+from recsys.artefact import Artefact, committing, opened
 from recsys.data.spec import FIRST
 from recsys.funnel.parts import Parts, Release
 from recsys.funnel.request import FunnelSpec
-from recsys.index.envelope import Golden
+from recsys.index.envelope import Golden, SealedIndex
 from recsys.index.vector_index import IndexSpec, VectorIndex
 from recsys.index.versions import Versions
+from serve import swap
 from serve.runner import Running, start_plain
 from serve.service import Service, load_service
 from serve.spec import ServeSpec
@@ -127,6 +128,28 @@ def test_what_doesnt_fit_is_refused_and_the_old_stays(
     publish(versions, parts, items, "cccc")
     assert service.watch.check()
     assert service.watch.refused is None
+
+
+def test_a_version_that_goes_while_it_is_read_is_no_refusal(
+    served: tuple[Running, Service], parts: Parts, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, service = served
+    items = np.arange(FIRST, parts.dataset.num_items)
+    publish(versions, parts, items, "bbbb")
+    real = swap.load_index
+
+    def late(artefact: Artefact, *told: str) -> SealedIndex:
+        monkeypatch.setattr(swap, "load_index", real)
+        for name in ("cccc", "dddd", "eeee"):
+            publish(versions, parts, items, name)
+        return real(artefact, *told)
+
+    monkeypatch.setattr(swap, "load_index", late)
+    assert service.watch is not None
+    assert not service.watch.check()
+    assert service.watch.refused is None
+    assert service.watch.check()
+    assert service.funnel.versions["index"] == "eeee000000000000"
 
 
 def test_a_version_that_was_expected_and_left_is_a_conflict(
