@@ -72,6 +72,14 @@ SCALE ?= 1m
 ann: setup ## index synthetic vectors and measure recall, speed and cost: make ann SCALE=1m|10m|100m
 	$(PY) -m bench.ann $(SCALE)
 
+# hnswlib comes as source: it needs a compiler
+.data/peers/.installed: | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target .data/peers scann==1.4.2 hnswlib==0.8.0
+	@touch $@
+
+bench-ann: setup .data/peers/.installed ## the index beside ScaNN, hnswlib and faiss at a million vectors
+	$(PY) -m bench.ann_peers
+
 bench-kernels: dev ## InfoNCE on a CPU: time and memory beside torch's own ways, with a plot
 	$(PY) -m bench.kernels_cpu
 
@@ -108,4 +116,4 @@ lock: ## resolve the declared dependencies anew and write the two lock files
 clean: ## remove outputs and caches, not .venv nor .data
 	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check format bench ann kernels bench-kernels gpu problem doctor doctor-matrix pages wandb-sync lock clean
+.PHONY: help setup dev demo test check format bench ann bench-ann kernels bench-kernels gpu problem doctor doctor-matrix pages wandb-sync lock clean

@@ -11,14 +11,14 @@ from recsys.index.spec import Metric
 from recsys.index.tree import Tree
 
 FLAT_LEAVES = 4096  # so many are all compared
-LEAVES_A_PROBE, FEWEST_PARENTS = 16, 12  # leaves looked at for each that is chosen
+LEAVES_A_PROBE, FEWEST_PARENTS = 64, 12  # leaves looked at for each that is chosen: fewer cost recall (docs/vectors.md)
 BINS = 256
 BATCH = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Prober:
-    """Chooses lists. Its parents' number is measured: see docs/vectors.md."""
+    """Chooses lists; where half of the parents would be visited, by a comparison with all leaves."""
 
     tree: Tree
     metric: Metric
@@ -34,7 +34,7 @@ class Prober:
         """Lists [B, count] int64, ascending, and what faiss takes as their distances: q.c, or |q - c|^2."""
         count = min(count, len(self.tree))
         lists, scores = np.empty((len(queries), count), np.int64), np.empty((len(queries), count), np.float32)
-        if len(self.tree) <= self.flat or count * LEAVES_A_PROBE >= len(self.tree):
+        if len(self.tree) <= self.flat or 2 * self._visits(count) >= len(self.tree.parents):
             for start in range(0, len(queries), BATCH):
                 part = slice(start, start + BATCH)
                 held = queries[part] @ self.tree.leaves.T

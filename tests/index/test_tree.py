@@ -97,7 +97,8 @@ def test_the_largest_are_those_of_a_sort(seed: int, n: int, count: int, ties: bo
 
 
 @pytest.mark.parametrize("metric", ["inner_product", "l2"])
-def test_queries_visit_nearly_the_best_lists_by_way_of_parents(tree: Tree, world: World, metric: Metric) -> None:
+def test_queries_visit_nearly_the_best_lists_by_way_of_parents(rows: np.ndarray, world: World, metric: Metric) -> None:
+    tree = Tree.train(rows, 4096, seed=0)
     queries = world.queries("ood", "test", 200)
     lists, scores = replace(Prober.of(tree, metric), flat=0).probes(queries, 8)
     products = queries @ tree.leaves.T
