@@ -69,6 +69,7 @@ def job(name: str, *overrides: str) -> None:
 def measured(scale: str, folder: Path) -> dict[str, Any]:
     artefact = opened(folder / "index", KIND, verify=False)
     engine = CompressedEngine.load(artefact.path)
+    engine.tail = None  # whatever the build chose
     half = folder / "vectors" / "vectors.npy"
     with_tail = CompressedEngine.load(artefact.path, tail=str(half.resolve()))
     rows = [

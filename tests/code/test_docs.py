@@ -90,7 +90,8 @@ def test_commands_name_real_modules_and_settings(page: str, module: str, words: 
     if module.startswith("jobs."):
         told = arguments(words) if module == "jobs.problem" else words
         overrides = [word for word in told if ("=" in word or word[0] == "~") and word[0] != "-"]
-        root = module.removeprefix("jobs.")
+        vectors = module == "jobs.index" and any(word.startswith("vectors=") for word in overrides)
+        root = "index_vectors" if vectors else module.removeprefix("jobs.")
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             compose(root if (ROOT / "configs" / f"{root}.yaml").exists() else "config", overrides)
 

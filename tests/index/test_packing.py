@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import faiss
@@ -82,3 +84,26 @@ def test_mapped_lists_answer_as_faisss_own(tmp_path: Path, metric: Metric, parts
     expected, expected_places = theirs.search(queries, 30)  # type: ignore[call-arg]
     np.testing.assert_array_equal(places, expected_places)
     np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+HEAP = """
+import faiss, numpy as np
+faiss.omp_set_num_threads(1)
+rows = np.random.default_rng(0).standard_normal((10_000, 16), np.float32)
+quantiser = faiss.IndexFlatIP(16)
+index = faiss.IndexIVFPQFastScan(quantiser, 16, 8, 16, 4, faiss.METRIC_INNER_PRODUCT, 32)
+index.train(rows)
+own, ids = quantiser.search(rows, 1)[1][:, 0].copy(), np.arange(10_000)
+for start in range(0, 5003, 777):
+    part = slice(start, start + 777)
+    held = [np.ascontiguousarray(array[part]) for array in (rows, ids, own)]
+    index.add_core(len(held[0]), *map(faiss.swig_ptr, held))
+index.nprobe = 8
+print((index.search(rows[:50], 1)[1][:, 0] == np.arange(50)).all())
+"""
+
+
+def test_faisss_own_way_to_add_to_chosen_lists_is_still_broken() -> None:
+    """Why packing.py exists: add_core takes lists but no packed blocks, and writes past their end (faiss 1.15.1)."""
+    told = subprocess.run([sys.executable, "-c", HEAP], check=False, capture_output=True, text=True)
+    assert told.returncode != 0 or "True" not in told.stdout, "faiss is mended: packing.py may call it"
