@@ -16,7 +16,7 @@ LEVELS = 16
 TRAIN_ROWS = 65_536
 LLOYD_ROUNDS = 200
 BLOCK = 2048  # rows encoded while their residuals are in the cache
-MARGIN = 0.05  # of the span, for what the sample lacks
+MARGIN = 0.25  # of the span, for what the sample lacks
 CLIPS = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 8.0)  # standard deviations that the bytes may span
 
 
@@ -32,7 +32,7 @@ class Codec:
     def train(cls, residuals: np.ndarray, parts: int, even: bool = True) -> Self:
         """From residuals [n, D] float32 of the assignment that is used for adding. D must be a multiple of `parts`.
 
-        `even`: vectors are of one norm. Where they aren't, those of the largest norm are what an inner product finds, and
+        `even`: errors of all vectors count alike. Under an inner product those of the largest norm are what is found, and
         bytes must span them, too.
         """
         dim = residuals.shape[1]
@@ -53,8 +53,8 @@ class Codec:
     def code_size(self) -> int:
         return self.parts // 2
 
-    def encode(self, rows: np.ndarray, leaves: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Codes [n, M / 2] and bytes [n, D], both uint8, of rows [n, D] minus the leaves that they belong to [n]."""
+    def encode(self, rows: np.ndarray, centres: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes [n, M / 2] and bytes [n, D], both uint8, of rows [n, D] minus the centres [L, D] that they belong to [n]."""
         codes = np.empty((len(rows), self.code_size), np.uint8)
         exact = np.empty(rows.shape, np.uint8)
         width = self.centres.shape[2]
@@ -62,7 +62,7 @@ class Codec:
         bounds = np.ascontiguousarray(bounds, np.float32)
         for start in range(0, len(rows), BLOCK):
             part = slice(start, start + BLOCK)
-            residuals = rows[part] - leaves[own[part]]
+            residuals = rows[part] - centres[own[part]]
             _to_bytes(residuals, self.offset, np.float32(1) / self.scale, exact[part])
             if width == 1:
                 _by_bounds(residuals, bounds, codes[part])

@@ -76,7 +76,7 @@ class CompressedEngine:
         layout = Layout(np.load(folder / SIZES, allow_pickle=False), codec.code_size)
         total, dim = int(layout.sizes.sum()), tree.leaves.shape[1]
         rows = np.memmap(folder / ROWS_FILE, np.uint8, "r", shape=(total, dim))
-        refiner = Refiner(rows.view(np.ndarray), layout.starts, tree.leaves, codec, choices.metric)
+        refiner = Refiner(rows.view(np.ndarray), layout.starts, tree.centres, codec, choices.metric)
         order = np.memmap(folder / ORDER_FILE, np.uint32, "r", shape=(total,))
         mapped = mapped_index(folder / LISTS_FILE, layout, tree, codec, choices.metric)
         prober = Prober.of(tree, choices.metric)

@@ -44,6 +44,7 @@ class Encoding:
         own, ids = np.empty(count, np.int32), np.empty(count, np.int64)
         codes, rows = np.empty((count, self.codec.code_size), np.uint8), np.empty((count, dim), np.uint8)
         tail = np.empty((count if self.tail else 0, dim), np.float16)
+        centres = self.tree.centres
         top = RunningTop(self.queries, self.k, self.source.metric)
         for start in range(0, count, BLOCK):
             part = slice(start, min(start + BLOCK, count))
@@ -51,7 +52,7 @@ class Encoding:
             clock.lap("read")
             own[part] = self.tree.assign(vectors)
             clock.lap("assign")
-            codes[part], rows[part] = self.codec.encode(vectors, self.tree.leaves, own[part])
+            codes[part], rows[part] = self.codec.encode(vectors, centres, own[part])
             if self.tail:
                 tail[part] = vectors
             clock.lap("encode")

@@ -25,11 +25,17 @@ def kmeans(rows: np.ndarray, count: int, draw: np.random.Generator, rounds: int)
         return centres
     for _ in range(rounds):
         own = nearest(rows, centres)
-        sums, sizes = _sums(rows, own, count)
-        held = sizes > 0
-        centres[held] = sums[held] / sizes[held, None]
-        _split_largest(centres, sizes)
+        centres = means(rows, own, centres)
     return centres
+
+
+def means(rows: np.ndarray, own: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The mean of the rows of each centre [C, D]; one without rows takes half of the largest."""
+    sums, sizes = _sums(rows, own, len(centres))
+    fresh = centres.copy()
+    fresh[sizes > 0] = sums[sizes > 0] / sizes[sizes > 0, None]
+    _split_largest(fresh, sizes)
+    return fresh
 
 
 def _split_largest(centres: np.ndarray, sizes: np.ndarray) -> None:

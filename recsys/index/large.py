@@ -25,7 +25,7 @@ from recsys.random import rng
 from recsys.storage import write_file
 from recsys.value import require, value
 
-FORMAT = 1
+FORMAT = 2
 RUN = 4096  # neighbouring rows read at a time for the training sample
 K = 100
 
@@ -101,10 +101,10 @@ class LargeBuild:
         if not done.is_file():
             began = time.thread_time()
             rows = sampled(self.source, SAMPLE * self.spec.lists, self.spec.seed)
-            tree = Tree.train(rows, self.spec.lists, self.spec.seed)
+            tree = Tree.train(rows, self.spec.lists, self.spec.seed, spherical=self.spec.metric == "cosine")
             some = rows[:: max(1, len(rows) // (2 * TRAIN_ROWS))]
-            residuals = some - tree.leaves[tree.assign(some)]
-            codec = Codec.train(residuals, self.spec.parts, even=self.spec.metric == "cosine")
+            residuals = some - tree.centres[tree.assign(some)]
+            codec = Codec.train(residuals, self.spec.parts, even=self.spec.metric != "inner_product")
             tree.save(self.work)
             codec.save(self.work)
             write_file(done, json.dumps({"train": round(time.thread_time() - began, 3)}).encode())

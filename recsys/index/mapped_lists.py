@@ -33,7 +33,7 @@ def mapped_index(path: Path, layout: Layout, tree: Tree, codec: Codec, metric: M
     """
     dim, lists = tree.leaves.shape[1], len(tree)
     quantiser = faiss.IndexFlat(dim, metric_type(metric))
-    quantiser.add(np.ascontiguousarray(tree.leaves))
+    quantiser.add(np.ascontiguousarray(tree.centres))
     index = faiss.IndexIVFPQFastScan(quantiser, dim, lists, codec.parts, 4, metric_type(metric), BLOCK)
     index.by_residual = True
     assert codec.centres.shape[:2] == (index.pq.M, LEVELS)

@@ -31,7 +31,7 @@ class Prober:
         return cls(tree, metric, _half_norms(tree.leaves, metric), _half_norms(tree.parents, metric))
 
     def probes(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Lists [B, count] int64, ascending, and what faiss takes as their distances: q.c, or |q - c|^2."""
+        """Lists [B, count] int64, ascending, and what faiss takes as distances of their centres: q.c, or |q - c|^2."""
         count = min(count, len(self.tree))
         lists, scores = np.empty((len(queries), count), np.int64), np.empty((len(queries), count), np.float32)
         if len(self.tree) <= self.flat or 2 * self._visits(count) >= len(self.tree.parents):
@@ -45,6 +45,7 @@ class Prober:
             _by_parents(
                 queries, tree.parents, self.parents_less, tree.leaves, self.less, tree.starts, visits, lists, scores
             )
+        scores *= self.tree.scale[lists]
         if self.metric == "l2":
             scores = np.einsum("bd,bd->b", queries, queries)[:, None] - 2 * scores
         return lists, scores

@@ -13,11 +13,11 @@ from recsys.index.spec import Metric
 
 @dataclass(frozen=True, slots=True)
 class Refiner:
-    """Ranks places by rows of bytes [n, D], which lie in order of list, as residuals of the lists' leaves."""
+    """Ranks places by rows of bytes [n, D], which lie in order of list, as residuals of the lists' centres."""
 
     rows: np.ndarray  # [n, D] uint8, mapped
     starts: np.ndarray  # [L + 1] first place of each list
-    leaves: np.ndarray  # [L, D]
+    centres: np.ndarray  # [L, D]
     codec: Codec
     metric: Metric
 
@@ -26,20 +26,20 @@ class Refiner:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best `keep` of the places [B, C], -1 where there are fewer, with their scores; best first.
 
-        lists [B, P], ascending, are those visited, `coarse` [B, P] their inner products with the query.
+        lists [B, P], ascending, are those visited, `coarse` [B, P] inner products of their centres with the query.
         """
         keep = min(keep, places.shape[1])
         found = np.empty((len(queries), keep), np.int64), np.empty((len(queries), keep), np.float32)
         held = self.rows, self.starts, self.codec.offset, self.codec.scale
         if self.metric == "l2":
-            _rank_l2(queries, places, lists, self.leaves, *held, *found)
+            _rank_l2(queries, places, lists, self.centres, *held, *found)
         else:
             _rank_product(queries, places, lists, coarse, *held, *found)
         return found
 
     def reconstructed(self, places: np.ndarray) -> np.ndarray:
         own = np.searchsorted(self.starts, places, side="right") - 1
-        return self.leaves[own] + self.codec.offset + self.codec.scale * self.rows[places]
+        return self.centres[own] + self.codec.offset + self.codec.scale * self.rows[places]
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})
@@ -83,16 +83,16 @@ def _rank_product(queries, places, lists, coarse, rows, starts, offset, scale, f
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})
-def _distance(query, leaf, offset, scale, row):  # type: ignore[no-untyped-def]
+def _distance(query, centre, offset, scale, row):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for dim in range(len(query)):
-        gap = query[dim] - leaf[dim] - offset[dim] - scale[dim] * np.float32(row[dim])
+        gap = query[dim] - centre[dim] - offset[dim] - scale[dim] * np.float32(row[dim])
         total += gap * gap
     return total
 
 
 @njit(cache=True, nogil=True)
-def _rank_l2(queries, places, lists, leaves, rows, starts, offset, scale, found, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0913
+def _rank_l2(queries, places, lists, centres, rows, starts, offset, scale, found, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0913
     held = np.empty(places.shape[1], np.float32)
     firsts = np.empty(lists.shape[1], np.int64)
     for query in range(queries.shape[0]):
@@ -102,8 +102,8 @@ def _rank_l2(queries, places, lists, leaves, rows, starts, offset, scale, found,
         for place in places[query]:
             if place < 0:
                 break
-            leaf = leaves[lists[query, _list_of(place, firsts)]]
-            held[count] = -_distance(queries[query], leaf, offset, scale, rows[place])
+            centre = centres[lists[query, _list_of(place, firsts)]]
+            held[count] = -_distance(queries[query], centre, offset, scale, rows[place])
             count += 1
         best(places[query], held, count, found[query], scores[query])
 
