@@ -2,8 +2,8 @@
 
 python -m bench.ann_ray [--vectors outputs/ann/1m/vectors] [--out bench/ann_ray.json]
 
-CPU is that of this process and all its descendants while the shards are encoded; Ray is up, and its workers have imported everything.
-Wall of the loop is one shard after another, and that of Ray is multiplied by the tasks at once, so that both mean one core. Rounds take
+CPU is that of this process and all its descendants while the shards are encoded, with Ray up and its workers warm.
+Wall with Ray is multiplied by the tasks at once, so that both mean one core. Rounds take
 turns; medians.
 """
 

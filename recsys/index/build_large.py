@@ -16,15 +16,17 @@ from recsys.index.build import FORMAT, KIND, RECALL
 from recsys.index.compressed import Choices, CompressedEngine
 from recsys.index.encoding import IDS, TAIL, truth_of
 from recsys.index.envelope import GOLDEN, SAMPLED_ROWS, TOP, Golden, cosines, spread
-from recsys.index.large import K, LargeBuild, LargeSpec
+from recsys.index.large import K, LargeBuild, LargeSpec, sampled
 from recsys.index.layout import write_layout
+from recsys.index.pilot import enough, forecast
 from recsys.index.plan import Budgets, Plan
 from recsys.index.source import Source
-from recsys.index.tune import Way, chosen, measured, source_rows, ways, with_choice
+from recsys.index.tune import Way, chosen, measured, rungs, source_rows, ways, with_choice
 from recsys.index.vector_index import VectorIndex
 from recsys.index.vectors_folder import Asked, Run
 
 Say = Callable[[str], None]
+PILOT_ROWS, PILOT_QUERIES = 1_000_000, 200
 USERS = "ood"  # the kind of queries that an index is tuned for
 
 
@@ -50,6 +52,8 @@ class LargeIndex:
         began = time.perf_counter()
         passing = self.dev.queries[:0] if self.dev.answered else self.dev.queries
         build = LargeBuild(self.source, spec, passing, working(out))
+        if len(self.dev.queries):
+            self._foretell(build, say)
         cost = build.encode(run)
         dev, test = self.dev, self.test
         if len(passing):
@@ -72,6 +76,13 @@ class LargeIndex:
             meta["wall_seconds"] = round(time.perf_counter() - began, 1)
         shutil.rmtree(build.work, ignore_errors=True)
         return opened(out, KIND, verify=False)
+
+    def _foretell(self, build: LargeBuild, say: Say) -> None:
+        tree, _, _ = build.trained()
+        rows = sampled(self.source, PILOT_ROWS, build.spec.seed + 1)
+        some = spread(self.dev.queries, PILOT_QUERIES)
+        told = enough(forecast(tree, rows, self.source, some, rungs(len(tree))), self.plan.recall)
+        say(f"predicted: recall {told.recall:.3f} at {told.probes} lists, from {len(rows)} sampled vectors")
 
     def _tuned(self, folder: Path, dev: Asked, say: Say) -> Way:
         engine, target = CompressedEngine.load(folder), self.plan.recall

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-BLOCK = 8192
+SCORES = 1 << 20  # of a block: they stay in the cache until the largest of each row is found
 
 
 def nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -13,8 +13,9 @@ def nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     half_norms = np.einsum("cd,cd->c", centres, centres) / np.float32(2)
     found = np.empty(len(rows), np.int32)
     transposed = np.ascontiguousarray(centres.T)
-    for start in range(0, len(rows), BLOCK):
-        argmax_less(rows[start : start + BLOCK] @ transposed, half_norms, found[start : start + BLOCK])
+    block = min(8192, max(64, SCORES // len(centres)))
+    for start in range(0, len(rows), block):
+        argmax_less(rows[start : start + block] @ transposed, half_norms, found[start : start + block])
     return found
 
 

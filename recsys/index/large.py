@@ -66,11 +66,9 @@ class LargeBuild:
 
     def encode(self, run: Run) -> dict[str, Any]:
         """Train on a sample, and encode all shards that aren't finished; returns what it cost."""
-        spec, source = self.spec, self.source
-        room_for(self.work, self.bytes_encoded, "encoded shards and the index")
-        log = ShardLog(self.work, fingerprint_of("large", FORMAT, source.fingerprint, spec, _digest(self.queries)))
-        tree, codec, training = self._trained()
-        encoding = Encoding(source, tree, codec, self.queries, K, self.work, spec.tail == "copy")
+        spec, log = self.spec, self._log()
+        tree, codec, training = self.trained()
+        encoding = Encoding(self.source, tree, codec, self.queries, K, self.work, spec.tail == "copy")
         run_shards(log, self.shards, encoding, run, "encode")
         peak = max(line["peak_rss"] for line in log.lines.values())
         return {"cpu_seconds": {**training, **cpu_seconds(log)}, "peak_rss_worker": peak}
@@ -95,8 +93,14 @@ class LargeBuild:
         width = self.spec.parts // 2 + self.source.dim + 16 + (2 * self.source.dim if self.spec.tail == "copy" else 0)
         return 2 * len(self.source) * width
 
-    def _trained(self) -> tuple[Tree, Codec, dict[str, float]]:
-        """Tree and codec of this build, trained once: shards of two trainings wouldn't fit together."""
+    def _log(self) -> ShardLog:
+        room_for(self.work, self.bytes_encoded, "encoded shards and the index")
+        made_from = fingerprint_of("large", FORMAT, self.source.fingerprint, self.spec, _digest(self.queries))
+        return ShardLog(self.work, made_from)
+
+    def trained(self) -> tuple[Tree, Codec, dict[str, float]]:
+        """Tree and codec of this build, trained once, since shards of two trainings wouldn't fit together; CPU seconds."""
+        self._log()
         done = self.work / "trained.json"
         if not done.is_file():
             began = time.thread_time()

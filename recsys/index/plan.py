@@ -8,6 +8,7 @@ from typing import Literal
 from recsys.index.large import LargeSpec
 from recsys.index.source import Source
 from recsys.index.spec import IndexSpec
+from recsys.index.tree import SAMPLE
 from recsys.value import require, value
 
 Tail = Literal["auto", "none", "copy", "source"]
@@ -15,10 +16,12 @@ LISTS_A_ROOT = 5.0  # lists over the square root of the items, rounded to a powe
 WHOLE_RECALL = 0.96  # that bytes reach among many items; above it, half floats settle the best
 MANY = 5_000_000
 TREE_BYTES = 3  # of float32 vectors a list: the tree, faiss's copy of it, and what a query works with
-# CPU microseconds a vector on one core of the machine in bench/ann_1m.json
-READ, ENCODE, JOIN = 0.7, 0.6, 0.5
-ASSIGN_A_ROOT = 0.012  # times the square root of the lists: the tree is two levels
-TRAIN = 14.0  # for each vector of the sample
+# CPU microseconds a vector of 64 dimensions, on one core of the machine in bench/ann_10m.json
+READ, ENCODE, JOIN = 0.65, 0.35, 0.5  # reading with sorting by list
+ASSIGN_A_ROOT, TRAIN_A_ROOT = (
+    0.022,
+    0.16,
+)  # times the square root of the lists, since the tree has two levels; of a sampled one
 
 
 @value
@@ -107,7 +110,7 @@ def memory_of(items: int, dim: int, lists: int, parts: int) -> int:
 
 def predicted_cpu(items: int, dim: int, lists: int) -> float:
     a_vector = READ + ENCODE * dim / 64 + JOIN + ASSIGN_A_ROOT * lists**0.5 * dim / 64
-    return 1e-6 * (items * a_vector + min(items, 61 * lists) * TRAIN * dim / 64)
+    return 1e-6 * (items * a_vector + min(items, SAMPLE * lists) * TRAIN_A_ROOT * lists**0.5 * dim / 64)
 
 
 def _parts(items: int, dim: int, lists: int, memory_gb: float | None) -> tuple[int, str]:

@@ -19,10 +19,12 @@ from recsys.cluster.tasks import run_tasks
 from recsys.fingerprint import file_sha256
 from recsys.index.encoding import truth_of
 from recsys.index.large import LargeBuild, LargeSpec
+from recsys.index.pilot import CODES, enough, forecast
 from recsys.index.running_top import RunningTop
 from recsys.index.shards import Shard, ShardLog
 from recsys.index.source import MatrixSource, opened_source
 from recsys.index.synthetic import KINDS, SyntheticVectors, World
+from recsys.index.tree import Tree
 from recsys.index.vectors_folder import Asked, Run, generated, in_turn, room_for
 
 N, DIM = 5000, 16
@@ -161,3 +163,19 @@ def test_lines_of_the_log_survive_a_new_start(tmp_path: Path) -> None:
     log.finish({"shard": 0, "start": 0, "stop": 5, "files": {}})
     assert [shard.number for shard in ShardLog(tmp_path / "w", "a").missing([Shard(0, 0, 5), Shard(1, 5, 9)])] == [1]
     assert not ShardLog(tmp_path / "w", "b").lines
+
+
+def test_what_lists_hold_is_foretold_from_a_sample(tmp_path: Path) -> None:
+    build_in(tmp_path)
+    source = vectors_in(tmp_path)
+    tree = Tree.load(tmp_path / "work")
+    queries = World(SyntheticVectors(n=N, dim=DIM, seed=3)).queries("ood", "test", 200)
+    rows = source.read(0, N)[1]
+    whole = forecast(tree, rows, source, queries, [2, 4, 8, 32])
+    sample = forecast(tree, rows[::2], source, queries, [2, 4, 8, 32])
+    assert [one.recall for one in whole] == sorted(one.recall for one in whole)
+    assert whole[-1].recall == 1 - CODES
+    for one, other in zip(whole, sample, strict=True):
+        assert abs(one.recall - other.recall) < 0.03
+    assert enough(whole, 0.99) == whole[-1]
+    assert enough(whole, whole[1].recall) == whole[1]
