@@ -27,10 +27,11 @@ class Codec:
     centres: np.ndarray  # [M, 16, D / M] float32; with one dimension a part, ascending
     offset: np.ndarray  # [D] float32 residual that byte 0 stands for
     scale: np.ndarray  # [D] float32 a step of the bytes
+    spread: np.ndarray  # [L] float32: bytes of a list hold residuals over this, so that dense lists have finer steps
 
     @classmethod
-    def train(cls, residuals: np.ndarray, parts: int, even: bool = True) -> Self:
-        """From residuals [n, D] float32 of the assignment that is used for adding. D must be a multiple of `parts`.
+    def train(cls, residuals: np.ndarray, spread: np.ndarray, own: np.ndarray, parts: int, even: bool = True) -> Self:
+        """From residuals [n, D] float32 of the lists [n] that rows are added to. D must be a multiple of `parts`.
 
         `even`: errors of all vectors count alike. Under an inner product those of the largest norm are what is found, and
         bytes must span them, too.
@@ -40,10 +41,12 @@ class Codec:
             parts % 2 == 0 and dim % parts == 0,
             f"codes have {parts} parts, which must be even and divide the {dim} dimensions",
         )
-        rows = residuals[:: max(1, len(residuals) // TRAIN_ROWS)]
+        every = max(1, len(residuals) // TRAIN_ROWS)
+        rows = residuals[::every]
+        even_rows = rows / spread[own[::every], None]
         width = dim // parts
         centres = _levels(rows) if width == 1 else _parts(rows, parts)
-        return cls(centres, *(_least_error(rows) if even else _whole_span(rows)))
+        return cls(centres, *(_least_error(even_rows) if even else _whole_span(even_rows)), spread)
 
     @property
     def parts(self) -> int:
@@ -63,7 +66,9 @@ class Codec:
         for start in range(0, len(rows), BLOCK):
             part = slice(start, start + BLOCK)
             residuals = rows[part] - centres[own[part]]
-            _to_bytes(residuals, self.offset, np.float32(1) / self.scale, exact[part])
+            _to_bytes(
+                residuals, np.float32(1) / self.spread[own[part]], self.offset, np.float32(1) / self.scale, exact[part]
+            )
             if width == 1:
                 _by_bounds(residuals, bounds, codes[part])
             else:
@@ -71,12 +76,19 @@ class Codec:
         return codes, exact
 
     def save(self, folder: Path) -> None:
-        np.savez(folder / "codec.npz", centres=self.centres, offset=self.offset, scale=self.scale)
+        np.savez(folder / "codec.npz", centres=self.centres, offset=self.offset, scale=self.scale, spread=self.spread)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         with np.load(folder / "codec.npz", allow_pickle=False) as held:
-            return cls(held["centres"], held["offset"], held["scale"])
+            return cls(held["centres"], held["offset"], held["scale"], held["spread"])
+
+
+def spreads(residuals: np.ndarray, own: np.ndarray, lists: int) -> np.ndarray:
+    """[lists] float32 root mean square of a list's residuals [n, D], as if one of them were as large as all are on average."""
+    squares = np.einsum("nd,nd->n", residuals, residuals) / residuals.shape[1]
+    held = (np.bincount(own, squares, lists) + squares.mean()) / (np.bincount(own, minlength=lists) + 1)
+    return np.sqrt(np.maximum(held, 1e-12)).astype(np.float32)
 
 
 def _levels(rows: np.ndarray) -> np.ndarray:
@@ -125,11 +137,11 @@ def _whole_span(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan"})
-def _to_bytes(residuals, offset, inverse, out):  # type: ignore[no-untyped-def]
+def _to_bytes(residuals, narrow, offset, inverse, out):  # type: ignore[no-untyped-def]
     half, top = np.float32(0.5), np.float32(255)
     for row in range(residuals.shape[0]):
         for dim in range(residuals.shape[1]):
-            level = (residuals[row, dim] - offset[dim]) * inverse[dim] + half
+            level = (residuals[row, dim] * narrow[row] - offset[dim]) * inverse[dim] + half
             out[row, dim] = np.uint8(np.int32(min(max(level, np.float32(0)), top)))
 
 

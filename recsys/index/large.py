@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from recsys.artefact import fingerprint_of
-from recsys.index.codec import TRAIN_ROWS, Codec
+from recsys.index.codec import Codec, spreads
 from recsys.index.encoding import Encoding
 from recsys.index.packing import Joining
 from recsys.index.shards import Shard, ShardLog, cut
@@ -25,7 +25,7 @@ from recsys.random import rng
 from recsys.storage import write_file
 from recsys.value import require, value
 
-FORMAT = 2
+FORMAT = 3
 RUN = 4096  # neighbouring rows read at a time for the training sample
 K = 100
 
@@ -106,9 +106,12 @@ class LargeBuild:
             began = time.thread_time()
             rows = sampled(self.source, SAMPLE * self.spec.lists, self.spec.seed)
             tree = Tree.train(rows, self.spec.lists, self.spec.seed, spherical=self.spec.metric == "cosine")
-            some = rows[:: max(1, len(rows) // (2 * TRAIN_ROWS))]
-            residuals = some - tree.centres[tree.assign(some)]
-            codec = Codec.train(residuals, self.spec.parts, even=self.spec.metric != "inner_product")
+            own = tree.assign(rows)
+            residuals = rows - tree.centres[own]
+            # where norms differ, a list's rare long vector would be cut to its others' span
+            unit = self.spec.metric == "cosine"
+            spread = spreads(residuals, own, len(tree)) if unit else np.ones(len(tree), np.float32)
+            codec = Codec.train(residuals, spread, own, self.spec.parts, even=self.spec.metric != "inner_product")
             tree.save(self.work)
             codec.save(self.work)
             write_file(done, json.dumps({"train": round(time.thread_time() - began, 3)}).encode())

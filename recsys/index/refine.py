@@ -30,7 +30,7 @@ class Refiner:
         """
         keep = min(keep, places.shape[1])
         found = np.empty((len(queries), keep), np.int64), np.empty((len(queries), keep), np.float32)
-        held = self.rows, self.starts, self.codec.offset, self.codec.scale
+        held = self.rows, self.starts, self.codec.offset, self.codec.scale, self.codec.spread
         if self.metric == "l2":
             _rank_l2(queries, places, lists, self.centres, *held, *found)
         else:
@@ -39,7 +39,9 @@ class Refiner:
 
     def reconstructed(self, places: np.ndarray) -> np.ndarray:
         own = np.searchsorted(self.starts, places, side="right") - 1
-        return self.centres[own] + self.codec.offset + self.codec.scale * self.rows[places]
+        return self.centres[own] + self.codec.spread[own, None] * (
+            self.codec.offset + self.codec.scale * self.rows[places]
+        )
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})
@@ -64,7 +66,7 @@ def _list_of(place, firsts):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _rank_product(queries, places, lists, coarse, rows, starts, offset, scale, found, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0913
+def _rank_product(queries, places, lists, coarse, rows, starts, offset, scale, spread, found, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0913
     held = np.empty(places.shape[1], np.float32)
     firsts = np.empty(lists.shape[1], np.int64)
     for query in range(queries.shape[0]):
@@ -76,23 +78,24 @@ def _rank_product(queries, places, lists, coarse, rows, starts, offset, scale, f
         for place in places[query]:
             if place < 0:
                 break
-            own = coarse[query, _list_of(place, firsts)]
-            held[count] = own + base + _product(weights, rows[place])
+            own = _list_of(place, firsts)
+            wide = spread[lists[query, own]]
+            held[count] = coarse[query, own] + wide * (base + _product(weights, rows[place]))
             count += 1
         best(places[query], held, count, found[query], scores[query])
 
 
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})
-def _distance(query, centre, offset, scale, row):  # type: ignore[no-untyped-def]
+def _distance(residual, wide, offset, scale, row):  # type: ignore[no-untyped-def]
     total = np.float32(0)
-    for dim in range(len(query)):
-        gap = query[dim] - centre[dim] - offset[dim] - scale[dim] * np.float32(row[dim])
+    for dim in range(len(residual)):
+        gap = residual[dim] - wide * (offset[dim] + scale[dim] * np.float32(row[dim]))
         total += gap * gap
     return total
 
 
 @njit(cache=True, nogil=True)
-def _rank_l2(queries, places, lists, centres, rows, starts, offset, scale, found, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0913
+def _rank_l2(queries, places, lists, centres, rows, starts, offset, scale, spread, found, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0913
     held = np.empty(places.shape[1], np.float32)
     firsts = np.empty(lists.shape[1], np.int64)
     for query in range(queries.shape[0]):
@@ -102,8 +105,8 @@ def _rank_l2(queries, places, lists, centres, rows, starts, offset, scale, found
         for place in places[query]:
             if place < 0:
                 break
-            centre = centres[lists[query, _list_of(place, firsts)]]
-            held[count] = -_distance(queries[query], centre, offset, scale, rows[place])
+            own = lists[query, _list_of(place, firsts)]
+            held[count] = -_distance(queries[query] - centres[own], spread[own], offset, scale, rows[place])
             count += 1
         best(places[query], held, count, found[query], scores[query])
 

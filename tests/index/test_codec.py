@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 import pytest
 
-from recsys.index.codec import Codec
+from recsys.index.codec import Codec, spreads
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +17,13 @@ def rows() -> np.ndarray:
     return (np.random.default_rng(0).standard_normal((6000, 16)) * spread + 0.3).astype(np.float32)
 
 
+def trained(rows: np.ndarray, parts: int) -> Codec:
+    return Codec.train(rows, np.ones(5, np.float32), np.zeros(len(rows), np.int32), parts)
+
+
 @pytest.mark.parametrize("parts", [16, 8, 4])
 def test_codes_are_faisss_own(rows: np.ndarray, parts: int) -> None:
-    codec = Codec.train(rows, parts)
+    codec = trained(rows, parts)
     leaves = np.zeros((1, 16), np.float32)
     codes, _ = codec.encode(rows, leaves, np.zeros(len(rows), np.int32))
     quantiser = faiss.ProductQuantizer(16, parts, 4)
@@ -29,7 +33,7 @@ def test_codes_are_faisss_own(rows: np.ndarray, parts: int) -> None:
 
 
 def test_a_dimension_a_part_is_nearly_the_best_four_bits(rows: np.ndarray) -> None:
-    codec = Codec.train(rows, 16)
+    codec = trained(rows, 16)
     levels = codec.centres[:, :, 0]
     own = np.abs(rows[:, :, None] - levels[None]).min(-1)
     # a Gaussian's best 16 levels have an error of 0.009497 of its variance (Max, 1960)
@@ -39,7 +43,7 @@ def test_a_dimension_a_part_is_nearly_the_best_four_bits(rows: np.ndarray) -> No
 def test_residuals_and_not_vectors_are_coded(rows: np.ndarray) -> None:
     leaves = np.random.default_rng(1).standard_normal((5, 16)).astype(np.float32)
     own = np.arange(len(rows), dtype=np.int32) % 5
-    codec = Codec.train(rows, 16)
+    codec = trained(rows, 16)
     shifted = codec.encode(rows + leaves[own], leaves, own)
     plain = codec.encode(rows, np.zeros((1, 16), np.float32), np.zeros(len(rows), np.int32))
     for one, other in zip(shifted, plain, strict=True):
@@ -47,7 +51,7 @@ def test_residuals_and_not_vectors_are_coded(rows: np.ndarray) -> None:
 
 
 def test_bytes_are_within_half_a_step_or_clipped(rows: np.ndarray) -> None:
-    codec = Codec.train(rows, 16)
+    codec = trained(rows, 16)
     _, held = codec.encode(rows, np.zeros((1, 16), np.float32), np.zeros(len(rows), np.int32))
     off = np.abs(codec.offset + codec.scale * held - rows)
     clipped = (held == 0) | (held == 255)
@@ -58,12 +62,25 @@ def test_bytes_are_within_half_a_step_or_clipped(rows: np.ndarray) -> None:
 
 def test_parts_must_divide_the_dimensions(rows: np.ndarray) -> None:
     with pytest.raises(ValueError, match="5 parts, which must be even and divide the 16 dimensions"):
-        Codec.train(rows, 5)
+        trained(rows, 5)
 
 
 def test_a_codec_comes_back_as_it_was(rows: np.ndarray, tmp_path: Path) -> None:
-    codec = Codec.train(rows, 8)
+    codec = trained(rows, 8)
     codec.save(tmp_path)
     again = Codec.load(tmp_path)
-    for name in ("centres", "offset", "scale"):
+    for name in ("centres", "offset", "scale", "spread"):
         np.testing.assert_array_equal(getattr(again, name), getattr(codec, name))
+
+
+def test_dense_lists_have_finer_steps(rows: np.ndarray) -> None:
+    own = np.arange(len(rows), dtype=np.int32) % 2
+    uneven = rows * np.where(own, 0.05, 1.0).astype(np.float32)[:, None]
+    spread = spreads(uneven, own, 3)
+    np.testing.assert_allclose(spread[:2], [np.sqrt((uneven[own == one] ** 2).mean()) for one in (0, 1)], rtol=0.05)
+    assert np.isfinite(spread).all()  # the third has no rows
+    codec = Codec.train(uneven, spread, own, 16)
+    _, held = codec.encode(uneven, np.zeros((3, 16), np.float32), own)
+    off = codec.spread[own, None] * (codec.offset + codec.scale * held) - uneven
+    errors = [np.sqrt((off[own == one] ** 2).mean()) for one in (0, 1)]
+    assert errors[1] < 0.06 * errors[0]

@@ -104,7 +104,9 @@ def test_more_than_there_are_is_all_of_them(make: Callable[..., Made]) -> None:
 def test_rows_are_within_the_steps_of_their_bytes(make: Callable[..., Made]) -> None:
     engine, vectors, _ = make()
     off = np.abs(engine.rows(np.arange(N)) - vectors[engine.order])
-    assert np.quantile(off / engine.refiner.codec.scale, 0.99) <= 0.51
+    codec = engine.refiner.codec
+    own = np.repeat(np.arange(engine.lists), engine.layout.sizes)
+    assert np.quantile(off / (codec.spread[own, None] * codec.scale), 0.99) <= 0.51
 
 
 def test_a_place_lies_in_the_list_of_its_vector(make: Callable[..., Made]) -> None:

@@ -52,7 +52,7 @@ def test_mapped_lists_answer_as_faisss_own(tmp_path: Path, metric: Metric, parts
     rows, queries = draw.standard_normal((3000, 16), np.float32), draw.standard_normal((20, 16), np.float32)
     tree = Tree.train(rows, 20, seed=0)
     own = tree.assign(rows)
-    codec = Codec.train(rows - tree.leaves[own], parts)
+    codec = Codec.train(rows - tree.leaves[own], np.ones(20, np.float32), own, parts)
     order = np.argsort(own, kind="stable")
     codes, _ = codec.encode(rows[order], tree.leaves, own[order])
     layout = Layout(np.bincount(own, minlength=20), codec.code_size)
