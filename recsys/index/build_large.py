@@ -88,10 +88,12 @@ class LargeIndex:
         engine, target = CompressedEngine.load(folder), self.plan.recall
         if not len(dev.queries):
             say("no queries to tune with: give queries=, users' own; a sixteenth of the lists is visited")
-            return Way(max(1, engine.lists // 16), 2.0, engine.tail is not None, 0.0, 0.0)
+            return Way(
+                max(1, engine.lists // 16), 2.0, engine.choices.tail_rows if engine.tail is not None else 0, 0.0, 0.0
+            )
         found = ways(engine, dev, target)
         for way in found:
-            tail = ", half floats" if way.tail else ""
+            tail = f", half floats of {way.tail}" if way.tail else ""
             say(
                 f"{way.probes} lists, {way.refine:g} k candidates{tail}: recall {way.recall:.4f}, {way.cpu_ms:.3f} CPU ms"
             )
@@ -103,7 +105,7 @@ def measurements(engine: CompressedEngine, test: Mapping[str, Asked], say: Say) 
     told: dict[str, Any] = {RECALL: None}
     for kind, asked in test.items():
         if len(asked.queries):
-            way = measured(engine, asked, engine.probes, engine.choices.refine, engine.tail is not None)
+            way = measured(engine, asked, engine.probes, engine.choices.refine, engine.choices.tail_rows)
             told[f"recall@100_{kind}"] = round(way.recall, 6)
             told[f"cpu_ms_{kind}"] = round(way.cpu_ms, 4)
             say(f"measured, {kind}: recall {way.recall:.4f}, {way.cpu_ms:.3f} CPU ms, {engine.probes} lists")

@@ -105,12 +105,13 @@ class CompressedEngine:
         probes: int | None = None,
         allowed: np.ndarray | None = None,
         refine: float | None = None,
-        tail: bool = True,
+        tail: int | None = None,
     ) -> Hits:
-        """As `Engine.search`; `refine` and `tail` override the choices of the build."""
+        """As `Engine.search`; `refine` and `tail` (rows ranked by half floats, 0: none) override the choices of the build."""
         queries = np.ascontiguousarray(queries, np.float32)
         chosen, _bits = selector(allowed)
-        request = Request(min(k, len(self)), probes or self.probes, refine or self.choices.refine, tail, chosen)
+        rows = 0 if self.tail is None else self.choices.tail_rows if tail is None else tail
+        request = Request(min(k, len(self)), probes or self.probes, refine or self.choices.refine, rows, chosen)
         if self.threads == 1 or len(queries) < 2 * self.threads:
             return self._search(queries, request)
         parts = np.array_split(queries, self.threads)
@@ -122,9 +123,9 @@ class CompressedEngine:
         lists, coarse = self.prober.probes(queries, request.probes)
         candidates = min(int(np.ceil(request.k * request.refine)), len(self))
         places = self._scan(queries, candidates, lists, coarse, request.selector)
-        if self.tail is None or not request.tail:
+        if not request.tail:
             return Hits(*self.refiner.rank(queries, places, lists, coarse, request.k))
-        keep = max(request.k, self.choices.tail_rows)
+        keep = max(request.k, request.tail)
         places, _ = self.refiner.rank(queries, places, lists, coarse, keep)
         return self._settled(queries, places, request.k)
 
@@ -174,7 +175,7 @@ class Request:
     k: int
     probes: int
     refine: float
-    tail: bool
+    tail: int
     selector: Any
 
 

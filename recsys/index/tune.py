@@ -12,6 +12,7 @@ from recsys.index.vectors_folder import Asked, recall
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 REFINES = (1.5, 2.0, 3.0, 4.0, 8.0)
+TAILS = (0, 200, 400, 800)  # where vectors are near to each other, bytes choose badly which rows half floats rank
 FURTHER = 2  # rungs above the first that reaches the target: fewer candidates may make up for more lists
 
 
@@ -21,7 +22,7 @@ class Way:
 
     probes: int
     refine: float
-    tail: bool
+    tail: int  # rows ranked by half floats
     recall: float
     cpu_ms: float  # of a query in a batch, one thread
 
@@ -50,14 +51,20 @@ def chosen(found: list[Way], target: float, latency_ms: float | None) -> Way:
 
 
 def with_choice(choices: Choices, way: Way) -> Choices:
-    return replace(choices, probes=way.probes, refine=way.refine, tail=choices.tail if way.tail else None)
+    return replace(
+        choices,
+        probes=way.probes,
+        refine=way.refine,
+        tail=choices.tail if way.tail else None,
+        tail_rows=way.tail or choices.tail_rows,
+    )
 
 
 def rungs(lists: int) -> list[int]:
     return sorted({min(probes, lists) for probes in LADDER} | ({lists} if lists < LADDER[-1] else set()))
 
 
-def measured(engine: CompressedEngine, asked: Asked, probes: int, refine: float, tail: bool) -> Way:
+def measured(engine: CompressedEngine, asked: Asked, probes: int, refine: float, tail: int) -> Way:
     """One way, on queries whose nearest rows are known."""
     k = min(asked.truth.shape[1], len(engine))
     began = time.thread_time()
@@ -73,11 +80,13 @@ def source_rows(engine: CompressedEngine, places: np.ndarray) -> np.ndarray:
 def _rung(engine: CompressedEngine, asked: Asked, probes: int, target: float, found: list[Way]) -> list[Way]:
     """All candidates first: where they don't reach the target, fewer don't either."""
     rung = []
-    for tail in (False, True) if engine.tail is not None else (False,):
-        for refine in reversed(REFINES):
+    for tail in TAILS if engine.tail is not None else TAILS[:1]:
+        for refine in reversed([each for each in REFINES if tail <= each * asked.truth.shape[1]]):
             way = measured(engine, asked, probes, refine, tail)
             rung.append(way)
             if way.recall < target:
                 break
+        if max(way.recall for way in rung) >= target:
+            break
     found += rung
     return rung

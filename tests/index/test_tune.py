@@ -1,0 +1,55 @@
+"""The cheapest way that reaches the target is taken; where none does, the best that the latency allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.index.compressed import Choices, CompressedEngine
+from recsys.index.large import LargeBuild, LargeSpec
+from recsys.index.running_top import RunningTop
+from recsys.index.source import MatrixSource
+from recsys.index.tune import Way, chosen, ways, with_choice
+from recsys.index.vectors_folder import Asked, in_turn
+
+N, DIM = 4000, 16
+WAYS = [Way(8, 2, 0, 0.80, 0.1), Way(16, 8, 0, 0.95, 0.4), Way(16, 2, 0, 0.94, 0.3), Way(32, 2, 0, 0.96, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("target", "latency", "taken"),
+    [(0.94, None, 2), (0.945, None, 1), (0.99, None, 3), (0.99, 0.35, 2), (0.5, 0.05, 0), (0.955, 0.4, 1)],
+)
+def test_the_way_that_is_taken(target: float, latency: float | None, taken: int) -> None:
+    assert chosen(WAYS, target, latency) == WAYS[taken]
+
+
+def test_a_choice_without_half_floats_names_no_file() -> None:
+    choices = Choices(metric="cosine", probes=1, tail="tail.npy")
+    assert with_choice(choices, WAYS[0]).tail is None
+    assert with_choice(choices, Way(8, 2.0, 400, 0.9, 0.1)).tail_rows == 400
+
+
+def test_half_floats_rank_more_rows_where_neighbours_are_very_near(tmp_path: Path) -> None:
+    """Groups of vectors that differ in less than a step of their bytes."""
+    draw = np.random.default_rng(0)
+    rows = np.repeat(draw.standard_normal((8, DIM)), N // 8, axis=0) + 3e-3 * draw.standard_normal((N, DIM))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows.astype(np.float16))
+    source = MatrixSource(tmp_path / "rows.npy", "cosine")
+    build = LargeBuild(source, LargeSpec(metric="cosine", lists=2, parts=DIM, tail="copy"), rows[:0], tmp_path / "work")
+    build.encode(in_turn)
+    (tmp_path / "index").mkdir()
+    build.join(tmp_path / "index", in_turn)
+    Choices(metric="cosine", probes=2, tail="tail.npy").save(tmp_path / "index")
+    engine = CompressedEngine.load(tmp_path / "index")
+    queries = rows[::100]
+    top = RunningTop(queries, 100, "cosine")
+    top.add(source.read(0, N)[1], 0)
+    found = ways(engine, Asked(queries, top.hits().ids), 0.95)
+    recalls = [max(way.recall for way in found if way.tail == tail) for tail in (0, 200, 400)]
+    assert recalls == sorted(recalls)
+    assert recalls[0] < recalls[2] - 0.05
+    assert chosen(found, 0.95, None).tail >= 200
