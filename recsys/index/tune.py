@@ -51,13 +51,8 @@ def chosen(found: list[Way], target: float, latency_ms: float | None) -> Way:
 
 
 def with_choice(choices: Choices, way: Way) -> Choices:
-    return replace(
-        choices,
-        probes=way.probes,
-        refine=way.refine,
-        tail=choices.tail if way.tail else None,
-        tail_rows=way.tail or choices.tail_rows,
-    )
+    kept, rows = (choices.tail, way.tail) if way.tail else (None, choices.tail_rows)
+    return replace(choices, probes=way.probes, refine=way.refine, tail=kept, tail_rows=rows)
 
 
 def rungs(lists: int) -> list[int]:
