@@ -1,6 +1,6 @@
 """What Ray costs a build: the same shards by the same function, in a plain loop and as tasks.
 
-python -m bench.ann_ray [--vectors outputs/ann/1m/vectors] [--out bench/ann_ray.json]
+python -m bench.ann_ray [--vectors outputs/ann/10m/vectors] [--out bench/ann_ray.json]
 
 CPU is that of this process and all its descendants while the shards are encoded, with Ray up and its workers warm.
 Wall with Ray is multiplied by the tasks at once, so that both mean one core. Rounds take
@@ -29,14 +29,14 @@ from recsys.index.large import LargeBuild, LargeSpec
 from recsys.index.source import Source, opened_source
 from recsys.index.vectors_folder import Run, in_turn
 
-ROUNDS, SHARDS = 5, 8
+ROUNDS, SHARDS = 3, 8
 BARS = {"cpu": 1.05, "wall": 1.10}
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
     told = argparse.ArgumentParser(description=__doc__)
-    told.add_argument("--vectors", default="outputs/ann/1m/vectors")
+    told.add_argument("--vectors", default="outputs/ann/10m/vectors")
     told.add_argument("--out", default="bench/ann_ray.json")
     given = told.parse_args()
     source = opened_source(given.vectors, "cosine")

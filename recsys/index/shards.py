@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.fingerprint import file_sha256
-from recsys.storage import staging_beside, write_file
+from recsys.storage import staging_beside, sync, write_file
 
 LOG = "shards.jsonl"
 
@@ -95,11 +95,3 @@ def _parsed(line: str) -> dict[str, Any] | None:
         return json.loads(line)
     except ValueError:
         return None
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

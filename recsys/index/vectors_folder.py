@@ -16,9 +16,10 @@ from recsys.artefact import Artefact, committing, fingerprint_of, opened
 from recsys.index.encoding import TRUTH, Clock, truth_of
 from recsys.index.exact import Hits
 from recsys.index.running_top import RunningTop
-from recsys.index.shards import Shard, ShardLog, cut, sync, written_shard
+from recsys.index.shards import Shard, ShardLog, cut, written_shard
 from recsys.index.source import VECTORS, VECTORS_FILE
 from recsys.index.synthetic import CHUNK, KINDS, Kind, SyntheticVectors, World
+from recsys.storage import sync
 from recsys.value import require
 
 Split = Literal["dev", "test"]
