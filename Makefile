@@ -47,7 +47,7 @@ demo: setup ## the whole loop on real data: train, index, evaluate, serve, repor
 # files stay whole, since their tests share what was expensive to make
 TEST_WORKERS ?= 2
 test: dev ## the tests
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: dev ## style, types, import rules
 	$(VENV)/bin/ruff check .
