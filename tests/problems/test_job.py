@@ -57,6 +57,27 @@ def test_status_0_when_every_claim_holds_and_the_file_has_the_stable_form(toy: T
     assert told["seconds"] > 0
 
 
+def test_verdicts_are_tracked_in_the_group_of_the_problem(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[str | None] = []
+    start = job.start_run
+
+    def started(tracking: TrackingSpec, **given: Any) -> Any:
+        groups.append(tracking.group)
+        return start(tracking, **given)
+
+    monkeypatch.setattr(job, "start_run", started)
+    job.run(settings(tmp_path))
+    assert groups == ["p99"]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (table,) = [line for line in lines if line["kind"] == "table"]
+    assert len(table["rows"]) == len(list(toy.problem.claims()))
+    assert {row[table["columns"].index("verdict")] for row in table["rows"]} == {"holds"}
+    job.run(settings(tmp_path, tracking=TrackingSpec(enabled=False, group="nightly")))
+    assert groups == ["p99", "nightly"]
+
+
 def test_status_3_when_a_claim_is_refuted(toy: Toy, tmp_path: Path) -> None:
     toy.problem = replace(toy.problem, symptom=(Moves(metric="error", arm="baseline", versus="healthy", by=50.0),))
     assert job.run(settings(tmp_path)) == 3
