@@ -87,6 +87,7 @@ bench-kernels: dev ## InfoNCE on a CPU: time and memory beside torch's own ways,
 GPU_PY ?= $(if $(wildcard $(PY)),$(PY),python3)
 gpu: ## the kernels' tests on a GPU, then time and memory against peers and physical limits
 	$(GPU_PY) -m bench.kernels_gpu
+	$(GPU_PY) -m bench.ops_gpu
 
 ID ?= all
 SEEDS ?= 100-104

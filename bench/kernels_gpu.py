@@ -1,6 +1,6 @@
 """The GPU day in one command: InfoNCE's tests on the device, then its time and memory beside peers and physical limits.
 
-python -m bench.kernels_gpu [--sizes 16384 65536 262144 1048576] [--skip-tests] [--out bench/kernels_gpu.json]
+python -m bench.kernels_gpu [--sizes 65536 16384 262144 1048576] [--dims 64 128 256] [--skip-tests] [--out FILE]
 
 Needs torch, triton, numpy and pytest, nothing else. bfloat16, forward and backward, B rows against B columns. No speed is
 reported unless the tests pass. Exit status 2 without a CUDA device.
@@ -13,30 +13,24 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.device import limits, timed
 from kernels.infonce import infonce
-from kernels.infonce.config import DEFAULTS, TRIALS, WIDTHS, Tiles
 
-SIZES, DIMS = (16384, 65536, 262_144, 1_048_576), (64, 128, 256)
+SIZES, DIMS = (65536, 16384, 262_144, 1_048_576), (64, 128, 256)
 TEMPERATURE, CHUNK = 0.05, 4096
 MOST_FOR_PEERS = 65536  # beyond it a peer alone would take minutes
 PRODUCTS = 10  # B^2 D multiply-adds of the two-kernel backward pass and the forward pass, times two
 GOALS_MS = {(65536, 64): 7.0, (65536, 128): 11.0, (65536, 256): 22.0, (1_048_576, 128): 3000.0}
 GOALS_MB = {(65536, 64): 150.0, (65536, 128): 150.0, (65536, 256): 150.0, (1_048_576, 128): 3000.0}
-SECONDS_EACH = 1.5
 STATIC = Path("bench/kernels_static.json")
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -108,18 +102,11 @@ PEERS = ("chunked cuBLAS", "naive", "linear_cross_entropy")
 
 def main() -> None:
     chosen = _arguments()
-    if not torch.cuda.is_available():
-        print(
-            "no CUDA device: `make gpu` measures on one; `make kernels` judges the compiled code without",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    limit = limits()
     if not chosen.skip_tests:
         test()
-    limits = device()
-    report: dict[str, Any] = {"bench": "kernels_gpu", "date": datetime.now(UTC).date().isoformat(), "device": limits}
-    report["rows"] = [row for size in chosen.sizes for dim in DIMS for row in measure(size, dim, limits)]
-    report["trials"] = [row for dim in DIMS for row in trials(65536, dim)]
+    report: dict[str, Any] = {"bench": "kernels_gpu", "device": limit}
+    report["rows"] = [row for size in chosen.sizes for dim in chosen.dims for row in measure(size, dim, limit)]
     report["missed"] = [miss for row in report["rows"] for miss in row.get("missed", ())]
     Path(chosen.out).write_text(json.dumps(report, indent=1) + "\n")
     print("\n".join(["", *report["missed"]]) if report["missed"] else "\nall goals reached")
@@ -128,6 +115,8 @@ def main() -> None:
 def test() -> None:
     """The same tests as without a device, on the device; the project's pytest plugins aren't needed."""
     plain = ["-c", os.devnull, "--rootdir=.", "-q", "-p", "no:cacheprovider"]
+    if util.find_spec("xdist"):  # most of the time goes into compiling
+        plain += ["-n", str(min(12, os.cpu_count() or 1))]
     skipped = ["--ignore=tests/kernels/infonce/test_workers.py", "--ignore=tests/kernels/static"]
     whole = "tests/kernels" if util.find_spec("hypothesis") else "tests/kernels/infonce"
     done = subprocess.run([sys.executable, "-m", "pytest", *plain, *skipped, whole], check=False)
@@ -135,16 +124,16 @@ def test() -> None:
         sys.exit("the tests fail on this device: no speed to report")
 
 
-def measure(size: int, dim: int, limits: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def measure(size: int, dim: int, limit: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A row per arm that can run at this size."""
-    floor = PRODUCTS * size**2 * dim / limits["flops"]
+    floor = PRODUCTS * size**2 * dim / limit["flops"]
     issue = _instructions(dim)
     if issue:
-        floor = max(floor, issue * size**2 / limits["lane_instructions"])
+        floor = max(floor, issue * size**2 / limit["lane_instructions"])
     for arm, step in ARMS.items():
-        if arm in PEERS and (size > MOST_FOR_PEERS or (arm == "naive" and 12 * size**2 > 0.8 * limits["bytes"])):
+        if arm in PEERS and (size > MOST_FOR_PEERS or (arm == "naive" and 12 * size**2 > 0.8 * limit["bytes"])):
             continue
-        seconds, extra = timed(step, size, dim)
+        seconds, extra = stepped(step, size, dim)
         row = {"arm": arm, "size": size, "dim": dim, "ms": 1e3 * seconds, "extra_mb": extra / 1e6}
         row |= {"floor_ms": 1e3 * floor, "achieved": floor / seconds}
         if arm == "triton":
@@ -156,76 +145,14 @@ def measure(size: int, dim: int, limits: Mapping[str, Any]) -> Iterator[dict[str
         yield row
 
 
-def timed(step: Step, size: int, dim: int) -> tuple[float, int]:
-    """Median seconds of a step, and the most bytes it holds beside the inputs."""
+def stepped(step: Step, size: int, dim: int) -> tuple[float, int]:
+    """Median seconds of a step, both ways, and the most bytes it holds beside the inputs."""
     generator = torch.Generator("cuda").manual_seed(0)
     leaves = [
         F.normalize(torch.randn(size, dim, generator=generator, device="cuda"), dim=1).bfloat16() for _ in range(2)
     ]
     leaves = [leaf.requires_grad_() for leaf in leaves]
-    torch.autograd.grad(step(*leaves), leaves)  # compiles
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before, begin, taken = torch.cuda.memory_allocated(), time.perf_counter(), []
-    while not taken or time.perf_counter() - begin < SECONDS_EACH:
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        torch.autograd.grad(step(*leaves), leaves)
-        stop.record()
-        torch.cuda.synchronize()
-        taken.append(start.elapsed_time(stop) / 1e3)
-    return median(taken), torch.cuda.max_memory_allocated() - before
-
-
-def trials(size: int, dim: int) -> Iterator[dict[str, Any]]:
-    """What the other tiles of TRIALS take, one kernel changed at a time."""
-    for kernel, tried in TRIALS.items():
-        for tiles in tried[WIDTHS.index(dim)]:
-            with _instead(kernel, dim, tiles):
-                try:
-                    seconds, _ = timed(fused, size, dim)
-                except Exception as error:  # a tile that doesn't fit this device is a result
-                    yield {"kernel": kernel, "dim": dim, **asdict(tiles), "error": str(error)[:200]}
-                    continue
-            print(f"trial B {size} D {dim} {kernel} {tiles}: {1e3 * seconds:.2f} ms", flush=True)
-            yield {"kernel": kernel, "dim": dim, **asdict(tiles), "ms": 1e3 * seconds}
-
-
-@contextmanager
-def _instead(kernel: str, dim: int, tiles: Tiles) -> Iterator[None]:
-    held = [(table, table[kernel]) for table in DEFAULTS.values()]
-    for table, sizes in held:
-        table[kernel] = tuple(tiles if width == dim else size for width, size in zip(WIDTHS, sizes, strict=True))  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for table, sizes in held:
-            table[kernel] = sizes
-
-
-def device() -> dict[str, Any]:
-    """What the device can do: bfloat16 products as measured here, instructions as its clock and schedulers allow."""
-    properties = torch.cuda.get_device_properties(0)
-    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    for _ in range(3):
-        torch.mm(a, b)
-    start.record()
-    for _ in range(20):
-        torch.mm(a, b)
-    stop.record()
-    torch.cuda.synchronize()
-    query = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits"]
-    clock = float(subprocess.run(query, check=True, capture_output=True, text=True).stdout.split()[0]) * 1e6
-    return {
-        "name": properties.name,
-        "bytes": properties.total_memory,
-        "flops": 2 * 8192**3 * 20 / (start.elapsed_time(stop) / 1e3),
-        "lane_instructions": properties.multi_processor_count * 4 * 32 * clock,
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "triton": metadata.version("triton"),
-    }
+    return timed(lambda: torch.autograd.grad(step(*leaves), leaves))
 
 
 def _instructions(dim: int) -> float | None:
@@ -260,6 +187,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m bench.kernels_gpu", description="InfoNCE on a GPU: tests, time, memory."
     )
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
+    parser.add_argument("--dims", nargs="+", type=int, default=DIMS)
     parser.add_argument("--skip-tests", action="store_true")
     parser.add_argument("--out", default="bench/kernels_gpu.json")
     return parser.parse_args()

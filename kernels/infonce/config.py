@@ -1,4 +1,4 @@
-"""How large a tile of logits is and how many warps make it: chosen by the compiled code; what a trial may find better."""
+"""How large a tile of logits is and how many warps make it: by the compiled code, and by `python -m bench.tiles` on an H100."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ FULL = Tiles(32, 32, 4, 2)  # for float32, which is there to compare with: chunk
 DEFAULTS: dict[int, dict[str, Sizes]] = {  # of 2-byte numbers: architecture -> kernel; "both" is for both directions
     80: {
         "forward": (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
-        "symmetric": (Tiles(128, 64, 8, 2), Tiles(64, 32, 4, 2), Tiles(64, 32, 4, 2)),
         "query": (Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(64, 64, 8, 2)),
         "query-both": (Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2), Tiles(64, 32, 8, 2)),
         "vectors": (Tiles(64, 128, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 8, 2)),
@@ -31,7 +30,6 @@ DEFAULTS: dict[int, dict[str, Sizes]] = {  # of 2-byte numbers: architecture -> 
     },
     90: {
         "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 128, 8, 2)),
-        "symmetric": (Tiles(128, 32, 4, 3), Tiles(128, 32, 4, 2), Tiles(128, 64, 8, 2)),
         "query": (Tiles(128, 64, 4, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
         "query-both": (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
         "vectors": (Tiles(64, 128, 4, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 2)),
@@ -40,30 +38,12 @@ DEFAULTS: dict[int, dict[str, Sizes]] = {  # of 2-byte numbers: architecture -> 
     },
     100: {
         "forward": (Tiles(128, 64, 4, 3), Tiles(128, 128, 8, 3), Tiles(128, 64, 8, 2)),
-        "symmetric": (Tiles(128, 32, 4, 2), Tiles(64, 32, 4, 2), Tiles(128, 32, 4, 2)),
         "query": (Tiles(64, 128, 4, 2), Tiles(64, 128, 4, 3), Tiles(64, 64, 4, 1)),
         "query-both": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
         "vectors": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
         "vectors-both": (Tiles(64, 64, 8, 1), Tiles(64, 64, 8, 1), Tiles(64, 64, 8, 1)),
         "atomic": (Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 1), Tiles(64, 64, 8, 1)),
     },
-}
-TRIALS: dict[str, tuple[tuple[Tiles, ...], ...]] = {  # on sm_90: kernel -> by WIDTHS, what `make gpu` tries beside
-    "forward": (
-        (Tiles(128, 128, 8, 3), Tiles(64, 128, 4, 3)),
-        (Tiles(128, 64, 4, 3), Tiles(64, 128, 4, 2)),
-        (Tiles(128, 64, 8, 3),),
-    ),
-    "query": (
-        (Tiles(128, 128, 8, 3), Tiles(64, 64, 4, 3)),
-        (Tiles(128, 128, 8, 3), Tiles(64, 64, 4, 3)),
-        (Tiles(64, 64, 4, 2),),
-    ),
-    "vectors": (
-        (Tiles(128, 128, 8, 3), Tiles(64, 64, 4, 3)),
-        (Tiles(128, 128, 8, 2), Tiles(64, 64, 4, 2)),
-        (Tiles(64, 64, 4, 2),),
-    ),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.infonce.hits import Hits
-from kernels.infonce.problem import Ahead, Found, Guess, Problem, Wanted, add_own, full, own_scores
+from kernels.infonce.problem import Ahead, Found, Guess, Problem, Wanted, add_own, blocks, full, own_scores
 
 Ten = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -88,7 +88,8 @@ def _scan_backward(
     guessed = Ahead(*ahead) if ahead[1].ndim == 2 else None
     of_query, of_vectors = backward(problem, Found(*found), Wanted(*wanted), guessed)
     add_own(problem, wanted[0], of_query, of_vectors)
-    of_scale = (query.to(problem.full) * of_query).sum() / scale  # every score is scale * query . vector
+    slopes = [(query[rows].to(problem.full) * of_query[rows]).sum() for rows in blocks(query)]
+    of_scale = torch.stack([scale.new_zeros(()), *slopes]).sum() / scale  # every score is scale * query . vector
     return of_query.to(query.dtype), of_vectors.to(vectors.dtype), of_scale
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from kernels.infonce.hits import Hits
+
+BLOCK = 2**21  # numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,18 @@ def own_scores(problem: Problem) -> Tensor:
 def add_own(problem: Problem, gradient: Tensor, of_query: Tensor, of_vectors: Tensor) -> None:
     """Add the gradient of the own scores in place, in an order that doesn't change from run to run."""
     factor = (gradient * problem.scale)[:, None]
-    target = problem.target.clamp(min=0)
-    of_query.addcmul_(factor, problem.vectors[target].to(problem.full))
-    share = problem.query.to(problem.full) * factor
-    if share.is_cuda:
-        of_vectors.index_put_((target,), share, accumulate=True)  # sorts; index_add_ would race
-    else:
-        of_vectors.index_add_(0, target, share)
+    for rows in blocks(problem.query):
+        target = problem.target[rows].clamp(min=0)
+        of_query[rows].addcmul_(factor[rows], problem.vectors[target].to(problem.full))
+        share = problem.query[rows].to(problem.full) * factor[rows]
+        if share.is_cuda:
+            of_vectors.index_put_((target,), share, accumulate=True)  # sorts; index_add_ would race
+        else:
+            of_vectors.index_add_(0, target, share)
+
+
+def blocks(query: Tensor) -> Iterator[slice]:
+    """Slices of the rows so small that copies of them in full precision don't count."""
+    rows = max(1, BLOCK // max(1, query.shape[1]))
+    for start in range(0, len(query), rows):
+        yield slice(start, start + rows)

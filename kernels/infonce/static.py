@@ -1,4 +1,4 @@
-"""What `make kernels` compiles and judges of this op: every default for each width, and what tuning may choose."""
+"""What `make kernels` compiles and judges of this op: every default for each width."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from kernels.infonce.backward import query_kernel, vectors_kernel
-from kernels.infonce.config import DEFAULTS, FULL, TRIALS, WIDTHS, Tiles
+from kernels.infonce.config import DEFAULTS, FULL, WIDTHS, Tiles
 from kernels.infonce.forward import forward_kernel
-from kernels.infonce.symmetric import symmetric_kernel
 from kernels.static import Bars, StaticCase
 
 FUNCTIONS = {
     "forward": forward_kernel,
-    "symmetric": symmetric_kernel,
     "query": query_kernel,
     "vectors": vectors_kernel,
     "atomic": vectors_kernel,
@@ -63,16 +61,11 @@ def _cases() -> Iterator[StaticCase]:
     for arch, table in DEFAULTS.items():
         for name, sizes in table.items():
             kernel, _, both = name.partition("-")
-            kinds = (
-                ("both",) if both or kernel == "symmetric" else ("full",) if kernel == "atomic" else ("full", "plain")
-            )
+            kinds = ("both",) if both else ("full",) if kernel == "atomic" else ("full", "plain")
             for width, size in zip(WIDTHS, sizes, strict=True):
                 for kind in kinds:
                     yield _case(kernel, width, size, kind, arch)
-    for kernel, tried in TRIALS.items():
-        for width, sizes in zip(WIDTHS, tried, strict=True):
-            for size in sizes:
-                yield _case(kernel, width, size, "full", 90, default=False)
+    for kernel in ("forward", "query", "vectors"):
         yield _case(kernel, 64, FULL, "full", 90, half=False, default=False)
 
 

@@ -16,7 +16,6 @@ from kernels.infonce.forward import forward_kernel
 from kernels.infonce.layout import Layout
 from kernels.infonce.lookup import hits_kernel
 from kernels.infonce.problem import Ahead, Found, Guess, Problem, Wanted
-from kernels.infonce.symmetric import symmetric_kernel
 
 BITS = math.log2(math.e)
 WIDEST = 256
@@ -28,10 +27,9 @@ def forward(problem: Problem, guess: Guess | None = None) -> tuple[Found, None]:
     """Everything that is known before a gradient arrives; a guess at that isn't used."""
     pool = _Pool.of(problem)
     found = Found.nothing(problem)
+    _launch(forward_kernel, pool, "forward", pool.rows, (*pool.scores, *found[:3], pool.rows, pool.columns))
     if problem.symmetric:
-        found = found._replace(columns=pool.column_places(_both_ways(pool, found)))
-    else:
-        _launch(forward_kernel, pool, "forward", pool.rows, (*pool.scores, *found[:3], pool.rows, pool.columns))
+        found = found._replace(columns=pool.column_places(_columns_sums(pool)))
     if problem.named:
         _look_up(problem, pool, found)
     return found._replace(
@@ -157,22 +155,22 @@ def _launch(kernel: Any, pool: _Pool, name: str, count: int, arguments: tuple[An
     size = pool.tiles(name)
     each = size.columns if kernel is vectors_kernel else size.rows
     programs = -(-count // each)
-    if kernel is symmetric_kernel:  # there a program takes several tiles in turn, as many as there are sums to keep
-        programs = min(programs, len(arguments[-4]))
     if programs:
-        kernel[(programs,)](*arguments, **pool.options(size), **flags)
+        kernel[(programs,)](*arguments, **(pool.options(size) | flags))
 
 
-def _both_ways(pool: _Pool, found: Found) -> Tensor:
-    """The forward pass in both directions; [N] log sum exps of the columns, in nats."""
-    programs = max(1, min(-(-pool.rows // pool.tiles("symmetric").rows), _processors(pool.layout.query)))
-    best = found.rivals.new_full((programs, pool.columns), -torch.inf)
-    total = found.rivals.new_zeros(programs, pool.columns)
-    arguments = (*pool.scores, *found[:3], best, total, pool.rows, pool.columns)
-    _launch(symmetric_kernel, pool, "symmetric", pool.rows, arguments)
-    top = best.amax(0)
-    shift = top.masked_fill(top == -torch.inf, 0)
-    return (best.sub_(shift).exp2_().mul_(total).sum(0).log2() + shift) / BITS
+def _columns_sums(pool: _Pool) -> Tensor:
+    """[N] log sum exps of the columns over the rows open to them, in nats: the forward pass with the sides exchanged.
+
+    One kernel for both directions would save a product and pay with two reductions along the rows and a read and a
+    write of the columns' sums at every tile: on an H100 that took three times as long as the second pass.
+    """
+    query, vectors, scale, _, _, _ = pool.scores
+    sums, best, effective = (scale.new_empty(pool.columns) for _ in range(3))
+    arguments = (vectors, query, scale, scale[None], *pool.layout.closed_rows(), sums, best, effective)
+    arguments = (*arguments, pool.columns, pool.rows)
+    _launch(forward_kernel, pool, "forward", pool.columns, arguments, CORRECTED=False)
+    return sums
 
 
 def _look_up(problem: Problem, pool: _Pool, found: Found) -> None:
@@ -212,10 +210,6 @@ def _of_vectors(problem: Problem, pool: _Pool, shares: _Shares, of_query: Tensor
 def _or_nothing(total: Tensor) -> Tensor:
     """A sum over nothing has no shares: exp2(logit - inf) is 0."""
     return total.masked_fill(total == -torch.inf, torch.inf)
-
-
-def _processors(tensor: Tensor) -> int:
-    return torch.cuda.get_device_properties(tensor.device).multi_processor_count if tensor.is_cuda else 2
 
 
 def _require(query: Tensor) -> None:

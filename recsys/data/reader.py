@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.batch import Batch
+from recsys.data.ahead import ahead
 from recsys.data.plan import Plan, Ticket
 from recsys.data.rows import Piece, Requests, batch_of, reordered
 from recsys.data.spec import DatasetSpec
@@ -125,38 +124,7 @@ def direct(dataset: Path) -> Fetch:
 
 def _read_ahead(dataset: Path, tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
     opener = lru_cache(maxsize=64)(open_file)  # of this stream: the next one may find other files under the names
-    done = threading.Event()
-    ready: queue.Queue[pa.Table | BaseException] = queue.Queue(AHEAD)
-
-    def read() -> None:
-        try:
-            for ticket in tickets:
-                if not _put(ready, read_ticket(dataset, ticket, opener), done):
-                    return
-        except BaseException as error:
-            _put(ready, error, done)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    try:
-        for _ in tickets:
-            table = ready.get()
-            if isinstance(table, BaseException):
-                raise table
-            yield table
-    finally:
-        done.set()
-        thread.join()
-
-
-def _put(ready: queue.Queue, held: pa.Table | BaseException, done: threading.Event) -> bool:
-    while not done.is_set():
-        try:
-            ready.put(held, timeout=0.1)
-            return True
-        except queue.Full:
-            continue
-    return False
+    return ahead((read_ticket(dataset, ticket, opener) for ticket in tickets), AHEAD)
 
 
 def read_all(dataset: Path, log: str, spec: DatasetSpec, limit: int | None = None) -> Batch:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from recsys.artefact import join_uri
 from recsys.batch import Batch
+from recsys.data.ahead import ahead
 from recsys.data.reader import BatchReader
 from recsys.model import Recommender, build_model
 from recsys.train.checkpoint import Origin, Position, RunState, restore, save_checkpoint
@@ -22,6 +24,7 @@ from recsys.train.spec import TrainSpec
 from recsys.train.trace import gradient_trace
 from recsys.train.validate import Validation
 
+BATCHES_AHEAD = 4
 Report = Callable[[int, str, dict[str, float]], None]  # step, kind (train, validation, gradient), numbers
 
 
@@ -61,11 +64,17 @@ def fit(run: Run) -> Training:
     """Train to the end of the plan, from the newest whole checkpoint if there is one; every worker returns the same."""
     training = begin(run)
     if training.position.step < run.steps:
-        for batch in batches(run, training.position):
-            step(run, training, batch)
-            after_step(run, training)
-            if training.position.step == run.steps:
-                break
+        stream = batches(run, training.position)
+        if (
+            run.objective.workers.device.type == "cuda"
+        ):  # there the process has time to make batches; on a CPU it trains
+            stream = ahead(stream, BATCHES_AHEAD)
+        with closing(stream):
+            for batch in stream:
+                step(run, training, batch)
+                after_step(run, training)
+                if training.position.step == run.steps:
+                    break
     training.model.eval()
     return training
 
@@ -79,7 +88,7 @@ def begin(run: Run) -> Training:
     return Training(model, workers.wrap(model), optimiser, position)
 
 
-def batches(run: Run, position: Position) -> Iterator[Batch]:
+def batches(run: Run, position: Position) -> Generator[Batch]:
     epoch, start = position.epoch, position.step_in_epoch
     while True:
         yield from run.reader.epoch(epoch, start)

@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 
 
-def assert_no_worse(got: Tensor, plain: Tensor, exact: Tensor) -> None:
-    """The error against float64 is at most twice plain torch's in the same dtype, in both norms (Wijmans et al. 2024)."""
+def assert_no_worse(got: Tensor, plain: Tensor, exact: Tensor, slack: float = 1e-6) -> None:
+    """The error against float64 is at most twice plain torch's in the same dtype, in both norms (Wijmans et al. 2024).
+
+    `slack`, relative, is for what plain torch may get right by luck.
+    """
     assert got.shape == exact.shape
     if not exact.numel():
         return
     ours, theirs = got.double() - exact, plain.double() - exact
     scale = exact.norm().clamp(min=1e-30)
-    assert ours.norm() / scale <= 2 * theirs.norm() / scale + 1e-6, (ours.norm() / scale, theirs.norm() / scale)
-    assert ours.abs().max() <= 2 * theirs.abs().max() + 1e-6 * exact.abs().max().clamp(min=1), ours.abs().max()
+    assert ours.norm() / scale <= 2 * theirs.norm() / scale + slack, (ours.norm() / scale, theirs.norm() / scale)
+    assert ours.abs().max() <= 2 * theirs.abs().max() + slack * exact.abs().max().clamp(min=1), ours.abs().max()
 
 
 def buried(tensor: Tensor | None, around: int = 64) -> Tensor | None:

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels.bag import bag
+from kernels.bag import bag as op
 from kernels.bag.hashing import rows_of
+from tests.kernels.placed import moved, placed
 from tests.kernels.tolerance import assert_no_worse, buried
 
 IMPLS = ("reference", "chunked", "triton")
+bag = placed(op)
 
 
 def world(seed: int, bags: int, ids: int, size: int, dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -208,7 +210,7 @@ def test_a_second_derivative_is_refused() -> None:
 
 @pytest.mark.parametrize("impl", ["chunked", "triton"])
 def test_the_operators_are_registered_whole(impl: str) -> None:
-    table, values, offsets, weights = world(3, 3, 10, 5, 4)
+    table, values, offsets, weights = moved(impl, *world(3, 3, 10, 5, 4))
     table, weights = table.requires_grad_(), weights.requires_grad_()
     torch.library.opcheck(torch.ops.bag.pool.default, (table, values, offsets, weights, 2, True, impl))
     compiled = torch.compile(
@@ -225,7 +227,8 @@ def test_an_id_outside_the_table_is_never_a_silent_number() -> None:
     for wrong in (3, -1):
         with pytest.raises(IndexError, match="rows 0 to 2"):
             bag(table, torch.tensor([1, wrong]), offsets)
-        on_a_device = torch.ops.bag.pool(table, torch.tensor([1, wrong]), offsets, None, 0, False, "triton")
+        given = moved("triton", table, torch.tensor([1, wrong]), offsets)
+        on_a_device = torch.ops.bag.pool(*given, None, 0, False, "triton")
         assert on_a_device.isnan().tolist() == [[False, False], [True, True]]
 
 

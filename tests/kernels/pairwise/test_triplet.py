@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels.pairwise import triplet
+from kernels.pairwise import triplet as op
 from kernels.pairwise.loss import distance
+from tests.kernels.placed import moved, placed
 from tests.kernels.tolerance import assert_no_worse, buried
 
 IMPLS = ("reference", "chunked", "triton")
+triplet = placed(op)
 RULES = [(p, n) for p in ("hard", "easy", "random") for n in ("hard", "semihard", "random")]
 
 
@@ -80,7 +82,8 @@ def test_implementations_agree(
         found = triplet(buried(x), buried(labels), impl=impl, **knobs)  # type: ignore[arg-type]
         assert found.positive.equal(truth.positive)
         assert found.negative.equal(truth.negative)
-        assert found.loss.equal(truth.loss)
+        # a GPU's exp and log1p end in other bits than a CPU's
+        torch.testing.assert_close(found.loss, truth.loss, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -215,7 +218,7 @@ def test_the_order_of_the_batch_does_not_matter() -> None:
 
 @pytest.mark.parametrize("impl", ["chunked", "triton"])
 def test_the_operator_is_registered_whole(impl: str) -> None:
-    x, labels = batch(2, 20, 5, 3)
+    x, labels = moved(impl, *batch(2, 20, 5, 3))
     given = (x, labels, None, "euclidean", "hard", "semihard", 0.2, 0, impl)
     torch.library.opcheck(torch.ops.pairwise.select.default, given)
     compiled = torch.compile(

@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels.topk_mmr import topk_mmr
+from kernels.topk_mmr import topk_mmr as op
 from recsys.funnel.rerank import mmr
+from tests.kernels.placed import moved, placed
 from tests.kernels.tolerance import buried
 
 IMPLS = ("reference", "chunked", "triton")
+topk_mmr = placed(op)
 
 
 def world(seed: int, rows: int, width: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,7 +157,7 @@ def test_both_ways_of_the_cpu_to_a_product_agree() -> None:
 @pytest.mark.parametrize("impl", ["chunked", "triton"])
 @pytest.mark.parametrize("method", ["mmr", "dpp"])
 def test_the_operator_is_registered_whole(impl: str, method: str) -> None:
-    vectors, scores, mask = world(7, 2, 9, 4)
+    vectors, scores, mask = moved(impl, *world(7, 2, 9, 4))
     torch.library.opcheck(torch.ops.topk_mmr.pick.default, (vectors, scores, mask, 3, 0.5, method, impl))
     compiled = torch.compile(
         lambda v, s, m: topk_mmr(v, s, 3, lam=0.5, mask=m, method=method, impl=impl),
