@@ -74,7 +74,7 @@ def losses(plan: TrainingPlan, device: str) -> list[float]:
 def main() -> None:
     told = _arguments()
     torch.set_num_threads(1)
-    knobs = {"batch_size": told.batch_size, "precision": told.precision, "max_steps": told.steps}
+    knobs = {"batch_size": told.batch_size, "precision": told.precision, "max_steps": told.steps, "epochs": told.steps}
     spec = TrainSpec(source=InBatch(), loss=SampledSoftmax(), trace_every=0, checkpoint_every=10**6, **knobs)
     plan = TrainingPlan(f"{told.run}/dataset", "nowhere", ModelSpec(), spec)
     run = replace(assemble(plan, told.device, lambda *_: None), validation=None)  # a look at validation isn't training

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernels.bag.triton import join_kernel, launch_of, pieces_kernel, pool_kernel, shares_kernel
+from kernels.bag.triton import STEP, join_kernel, launch_of, pieces_kernel, pool_kernel, shares_kernel
 from kernels.static import Bars, StaticCase
 
 TYPES = {
-    "offsets": "*i64", "values": "*i64", "bag": "*i64", "held": "*i64", "first": "*i64", "last": "*i64",
+    "offsets": "*i64", "values": "*i64", "bag": "*i64", "held": "*i32", "first": "*i64", "last": "*i64",
     "weights": "*fp32", "factor": "*fp32", "parts": "*fp32", "total": "*fp32",
     "size": "i32", "dim": "i32", "count": "i32",
 }  # fmt: skip
 
 
 def _case(name: str, kernel: Any, dim: int, num_hashes: int, constants: dict[str, Any]) -> StaticCase:
-    launch = launch_of(dim, num_hashes) | {"EMU": False} | constants
+    launch = launch_of(dim, num_hashes) | {"EMU": False, "STEP": STEP} | constants
     types = TYPES | {"table": "*bf16", "gradient": "*bf16"}
     return StaticCase(
         name=f"{name}-d{dim}",

@@ -13,6 +13,7 @@ from kernels.bag.hashing import FACTOR, SECRET
 from kernels.bag.op import Bags
 from kernels.choose import INTERPRETED
 
+STEP = 8
 HASH_SECRET, HASH_FACTOR = tl.constexpr(SECRET), tl.constexpr(FACTOR)
 
 
@@ -36,8 +37,9 @@ def backward_table(gradient: Tensor, table: Tensor, bags: Bags) -> Tensor:
     rows = bags.rows(size).flatten()  # [L * k]
     if not len(rows):
         return total
-    held, order = rows.where((rows > 0) & (rows < size), size).sort(stable=True)  # at the end what counts for no row
-    first, last = (torch.searchsorted(held, held, right=right) for right in (False, True))
+    rows = rows.where((rows > 0) & (rows < size), size)  # at the end what counts for no row
+    held, order = (rows.int() if size < 2**31 else rows).sort(stable=True)  # half the digits, half the time
+    first, last = _runs(held)
     factor = bags.shares(torch.float32)
     factor = factor if bags.weights is None else factor * bags.weights
     tile = {name: number for name, number in launch_of(dim, 0).items() if name != "HASHES"}
@@ -45,11 +47,24 @@ def backward_table(gradient: Tensor, table: Tensor, bags: Bags) -> Tensor:
     windows, columns = -(-len(rows) // tile["PIECE"]), -(-dim // tile["BD"])
     parts = torch.empty(2 * windows, dim, dtype=torch.float32, device=table.device)
     place = order // max(1, bags.num_hashes)
-    pieces_kernel[(len(rows), columns)](
-        gradient, held, first, last, bags.bag_of()[place], factor[place], parts, total, size, dim, **tile, **emulated
+    pieces_kernel[(-(-len(rows) // STEP), columns)](
+        *(gradient, held, first, last, bags.bag_of()[place], factor[place], parts, total, len(rows), size, dim),
+        **{"STEP": STEP, **tile, **emulated},
     )
     join_kernel[(windows, columns)](held, first, last, parts, total, len(rows), size, dim, **tile)
     return total
+
+
+def _runs(held: Tensor) -> tuple[Tensor, Tensor]:
+    """[L] where each number's run of equals begins, and one past its end, of sorted numbers."""
+    size = len(held)
+    place = torch.arange(size, device=held.device)
+    opens = torch.ones(size, dtype=torch.bool, device=held.device)
+    torch.ne(held[1:], held[:-1], out=opens[1:])
+    run = opens.cumsum(0) - 1
+    starts = torch.full((size + 1,), size, device=held.device)
+    starts.scatter_reduce_(0, run, place, "amin")
+    return starts[run], starts[run + 1]
 
 
 def backward_weights(gradient: Tensor, table: Tensor, bags: Bags) -> Tensor:
@@ -129,30 +144,33 @@ def pieces_kernel(
     factor,
     parts,
     total,
+    count,
     size,
     dim,
+    STEP: tl.constexpr,
     PIECE: tl.constexpr,
     BD: tl.constexpr,
     EMU: tl.constexpr,
 ):
-    at = tl.program_id(0).to(tl.int64)
-    begin = tl.load(first + at)
-    row = tl.load(held + at)
-    if ((at - begin) % PIECE != 0) | (row >= size):
-        return
-    end = tl.load(last + at)
-    place = at + tl.arange(0, PIECE)
-    inside = place < end
+    """A program sums the pieces that begin among its STEP places: one for every place would mostly have nothing to do."""
+    start = tl.program_id(0).to(tl.int64) * STEP
     d = tl.program_id(1) * BD + tl.arange(0, BD)
-    whose = tl.load(bag + place, mask=inside, other=0)
-    share = tl.load(factor + place, mask=inside, other=0.0)
-    where = gradient + whose[:, None] * dim + d[None, :]
-    part = tl.load(where, mask=inside[:, None] & (d < dim)[None, :], other=0.0).to(tl.float32)
-    summed = tl.sum(part * share[:, None], axis=0)
-    if end - begin <= PIECE:
-        tl.store(total + row * dim + d, summed, mask=d < dim)
-    else:
-        tl.store(parts + _slot(at, begin, PIECE) * dim + d, summed, mask=d < dim)
+    for at in range(start, tl.minimum(start + STEP, count)):
+        begin = tl.load(first + at)
+        row = tl.load(held + at).to(tl.int64)
+        if ((at - begin) % PIECE == 0) & (row < size):
+            end = tl.load(last + at)
+            place = at + tl.arange(0, PIECE)
+            inside = place < end
+            whose = tl.load(bag + place, mask=inside, other=0)
+            share = tl.load(factor + place, mask=inside, other=0.0)
+            where = gradient + whose[:, None] * dim + d[None, :]
+            part = tl.load(where, mask=inside[:, None] & (d < dim)[None, :], other=0.0).to(tl.float32)
+            summed = tl.sum(part * share[:, None], axis=0)
+            if end - begin <= PIECE:
+                tl.store(total + row * dim + d, summed, mask=d < dim)
+            else:
+                tl.store(parts + _slot(at, begin, PIECE) * dim + d, summed, mask=d < dim)
 
 
 @triton.jit
@@ -184,7 +202,7 @@ def join_kernel(
         piece = at + tl.arange(0, PIECE) * PIECE
         where = parts + _slot(piece, begin, PIECE)[:, None] * dim + d[None, :]
         summed += tl.load(where, mask=(piece < end)[:, None] & (d < dim)[None, :], other=0.0)
-    row = tl.load(held + begin)
+    row = tl.load(held + begin).to(tl.int64)
     tl.store(total + row * dim + d, tl.sum(summed, axis=0), mask=d < dim)
 
 

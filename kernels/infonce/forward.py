@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.infonce.tiles import entries, log2_of, special, tile_of
+from kernels.infonce.tiles import entries, special, tile_of
 
 
 @triton.jit
@@ -54,7 +54,7 @@ def forward_kernel(
     unit = 1.0 if CORRECTED else scale
     shift = tl.where(best == float("-inf"), 0.0, best) * unit
     inside = rows < B
-    tl.store(RIVALS + rows, (shift + log2_of(total)) * 0.6931471805599453, mask=inside)
+    tl.store(RIVALS + rows, (shift + tl.log2(total)) * 0.6931471805599453, mask=inside)
     tl.store(BEST + rows, best * unit * 0.6931471805599453, mask=inside)
     tl.store(EFFECTIVE + rows, tl.where(total == 0.0, 0.0, total * (total / square)), mask=inside)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.infonce.tiles import log2_of
-
 
 @triton.jit
 def hits_kernel(
@@ -51,5 +49,5 @@ def hits_kernel(
         total = total * tl.exp2(best - shift) + tl.exp2(logit - shift)
         best = top
     shift = tl.where(best == float("-inf"), 0.0, best)
-    tl.store(HITS + rows, (shift + log2_of(total)) * 0.6931471805599453, mask=inside)
+    tl.store(HITS + rows, (shift + tl.log2(total)) * 0.6931471805599453, mask=inside)
     tl.store(BEST + rows, best * 0.6931471805599453, mask=inside)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernels.infonce.hits import Hits
 
-BLOCK = 2**21  # numbers
+BLOCK = 2**23  # numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,15 +43,6 @@ def rounded(share, TYPE: tl.constexpr, EMU: tl.constexpr):
 
 
 @triton.jit
-def log2_of(total):
-    """Of a positive number or 0, to the last bits: a GPU's own log2 is relative, which 14 bits of sum turn into 1e-6."""
-    bits = total.to(tl.int32, bitcast=True)
-    exponent = ((bits >> 23) - 127).to(tl.float32)
-    mantissa = ((bits & 0x7FFFFF) | 0x3F800000).to(tl.float32, bitcast=True)
-    return tl.where(total == 0.0, float("-inf"), exponent + tl.log2(mantissa))
-
-
-@triton.jit
 def special(low, high, count, SIZE: tl.constexpr):
     """(full tiles, first, last + 1) of the tiles that [low, high) touches, the ragged one aside; low > high for none."""
     whole = count // SIZE

@@ -42,7 +42,8 @@ def test_many_rows_and_columns(impl: str, bf16: bool) -> None:
 
 @pytest.mark.parametrize("impl", IMPLS)
 def test_long_sums(impl: str) -> None:
-    assert_exact(draw((3, 20_000, 8), {"extra": True, "log_q": True}), impl)
+    one_by_one = 20_000**0.5 * 2.0**-24  # so a kernel adds its columns; torch adds parts of the sum on a GPU
+    assert_exact(draw((3, 20_000, 8), {"extra": True, "log_q": True}), impl, one_by_one)
     if impl == "chunked":
         assert_exact(draw((5000, 0, 8), {"symmetric": True}), impl)
 
