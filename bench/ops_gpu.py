@@ -1,8 +1,8 @@
-"""Bags, triplets and diverse lists on a GPU, each beside what one would write with plain torch and a physical limit.
+"""Bags, triplets, diverse lists and softmaxes of segments on a GPU, each beside what one would write with plain torch and a physical limit.
 
 python -m bench.ops_gpu [--out bench/ops_gpu.json]
 
-Median milliseconds of forward and backward and the most memory beside the inputs. The limit of bags is their bytes, that of
+Median milliseconds of forward and backward and the most memory beside the inputs. The limit of bags and segments is their bytes, that of
 triplets their products, both as this device was measured to do; lists have none here: they are a chain of small steps.
 """
 
@@ -23,6 +23,7 @@ from bench.device import limits, timed
 from kernels.bag import bag
 from kernels.bag.hashing import rows_of
 from kernels.pairwise import triplet
+from kernels.segments import segment_log_softmax
 from kernels.topk_mmr import topk_mmr
 
 BIG = 2**34  # bytes that an arm of plain torch may take
@@ -101,6 +102,37 @@ def lists(num: int, width: int, k: int, method: str) -> Case:
     return Case(f"{num} lists of {width}x{dim}, k {k}, {method}", arms)
 
 
+def families(num: int, segments: int, longest: int, dtype: torch.dtype) -> Case:
+    """Softmaxes of ragged segments, lengths even from 1 to `longest`: a row is read once and written once each way."""
+    g = torch.Generator("cuda").manual_seed(0)
+    lengths = torch.randint(1, longest + 1, (segments,), generator=g, device="cuda")
+    offsets = F.pad(lengths.cumsum(0), (1, 0))
+    columns = int(offsets[-1])
+    owner = torch.arange(segments, device="cuda").repeat_interleave(lengths)
+    slot = owner * longest + torch.arange(columns, device="cuda") - offsets[owner]
+    scores = torch.randn(num, columns, generator=g, device="cuda").to(dtype).requires_grad_()
+    target = torch.randn(num, columns, generator=g, device="cuda").to(dtype)
+
+    def padded() -> Tensor:
+        wide = scores.new_full((num, segments * longest), -torch.inf).index_copy(1, slot, scores)
+        return wide.view(num, segments, longest).log_softmax(2).flatten(1)[:, slot]
+
+    def scattered() -> Tensor:
+        high = scores.detach().new_full((num, segments), -torch.inf)
+        shift = scores - high.scatter_reduce(1, owner.expand_as(scores), scores.detach(), "amax")[:, owner]
+        summed = torch.zeros_like(high).index_add(1, owner, shift.exp())
+        return shift - summed.log()[:, owner]
+
+    arms: dict[str, Callable[[], Tensor]] = {"padded": padded, "scattered": scattered}
+    arms |= {impl: lambda impl=impl: segment_log_softmax(scores, offsets, impl=impl) for impl in IMPLS}
+    both_ways = {
+        arm: lambda compute=compute: torch.autograd.grad(compute(), scores, target) for arm, compute in arms.items()
+    }
+    moved = 5 * num * columns * scores.element_size()
+    name = f"softmaxes {num}x{columns} in {segments} segments {dtype}"
+    return Case(name, both_ways, lambda limit: moved / limit["bytes_per_second"])
+
+
 IMPLS = ("chunked", "triton")
 CASES: tuple[Callable[[], Case], ...] = (
     lambda: bags(65_536, 50, 1_000_000, torch.float32),
@@ -113,6 +145,10 @@ CASES: tuple[Callable[[], Case], ...] = (
     lambda: lists(1024, 100, 10, "mmr"),
     lambda: lists(1024, 1000, 50, "mmr"),
     lambda: lists(1024, 1000, 50, "dpp"),
+    lambda: families(16_384, 106, 8, torch.float32),
+    lambda: families(16_384, 106, 64, torch.bfloat16),
+    lambda: families(1024, 512, 512, torch.bfloat16),
+    lambda: families(1024, 16, 32_768, torch.bfloat16),
 )
 
 
