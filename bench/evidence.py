@@ -1,6 +1,6 @@
 """What a step costs with train.evidence=true over what it costs without: at most 1.05.
 
-python -m bench.evidence [--run outputs/demo] [--rounds 3]
+python -m bench.evidence [--run outputs/demo] [--rounds 2]
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from recsys.train.assemble import TrainingPlan, assemble
 from recsys.train.loop import Run, fit
 from recsys.train.spec import TrainSpec
 
-STEPS, GOAL = 100, 1.05
+STEPS, GOAL = 200, 1.05
 
 
 def planned(run_dir: str, evidence: bool) -> Run:
     spec = TrainSpec(
-        source=InBatch(), loss=SampledSoftmax(), max_steps=STEPS, checkpoint_every=10**6,
-        trace_every=50 if evidence else 0, evidence=evidence,
+        source=InBatch(), loss=SampledSoftmax(), max_steps=STEPS, epochs=STEPS, checkpoint_every=10**6,
+        **({} if evidence else {"trace_every": 0}), evidence=evidence,
     )  # fmt: skip
     return assemble(TrainingPlan(f"{run_dir}/dataset", "nowhere", ModelSpec(), spec), "cpu", lambda *_: None)
 
@@ -39,7 +39,7 @@ def trained(run: Run) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default="outputs/demo", help="a run folder with a prepared dataset")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     told = parser.parse_args()
     torch.set_num_threads(1)
     with_it, without = planned(told.run, True), planned(told.run, False)

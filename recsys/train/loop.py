@@ -17,7 +17,7 @@ from recsys.data.reader import BatchReader
 from recsys.model import Recommender, build_model
 from recsys.train.checkpoint import Origin, Position, RunState, restore, save_checkpoint
 from recsys.train.objective import Losses, Objective, task_weights
-from recsys.train.observe import CHECKS, Observer
+from recsys.train.observe import Observer, steps_between
 from recsys.train.retention import forget_old, latest_checkpoint
 from recsys.train.schedule import warmup_cosine
 from recsys.train.spec import TrainSpec
@@ -130,7 +130,7 @@ def after_step(run: Run, training: Training) -> None:
     if run.validation and ((spec.validate_every and at % spec.validate_every == 0) or last):
         training.metrics = run.validation(training.model, run.objective)
         run.report(at, "validation", training.metrics)
-    if run.observer and (at % (spec.validate_every or max(1, run.steps // CHECKS)) == 0 or last):
+    if run.observer and (at % steps_between(run.steps, spec.validate_every) == 0 or last):
         run.report(at, "quality", run.observer.checked(training.model, run.objective))
         if last:
             run.report(at, "noise", run.observer.ended())

@@ -17,12 +17,18 @@ from recsys.evaluate.classification import auc
 from recsys.model import Encoded, Recommender
 from recsys.train.objective import Losses, Objective
 
-REQUESTS = 300  # of the validation log that every check looks at
+REQUESTS = 200  # of the validation log that every check looks at
 SAMPLE = 512  # item vectors of a batch: pairs grow with the square
 CHECKS = 8  # of a run, unless validate_every says otherwise
+APART = 50  # steps between two checks of a short run: closer, and they would cost more than a twentieth of the steps
 RETRIEVAL = "retrieval"
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
+
+
+def steps_between(steps: int, validate_every: int) -> int:
+    """Steps from one check to the next in a run of that many."""
+    return validate_every or max(APART, steps // CHECKS)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ class TrainSpec:
     validation_users: int = 1000
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
-    trace_every: int = 50  # steps between gradient norms and cosines per task; 0: never
+    trace_every: int = 100  # steps between gradient norms and cosines per task; 0: never
     log_every: int = 10
     evidence: bool = False  # write down what the doctor can use: quality of every task, shape of vectors, exposure
     seed: int = 0

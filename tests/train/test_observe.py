@@ -18,7 +18,7 @@ Told = list[tuple[int, str, dict[str, float]]]
 
 def trained(shop: Path, folder: Path, evidence: bool) -> tuple[dict[str, torch.Tensor], Told]:
     told: Told = []
-    held = train(plan(shop, folder, evidence=evidence, trace_every=2), "cpu", lambda *given: told.append(given))
+    held = train(plan(shop, folder, evidence=evidence, trace_every=2, validate_every=2), "cpu", lambda *given: told.append(given))
     return dict(held.model.state_dict()), told
 
 
@@ -44,6 +44,7 @@ def test_every_kind_is_told(both: tuple[dict, dict, Told]) -> None:
     assert sum(v for k, v in evidence.items() if k.startswith("exposure.surface.")) == pytest.approx(1)
     assert "quality.retrieval" in quality
     assert all(0 <= held <= 1 for name, held in quality.items() if name == "quality.retrieval")
+    assert by_kind["noise"].keys() == {name.replace("quality", "noise") for name in quality}
     assert all(held >= 0 for held in by_kind["noise"].values())
 
 
