@@ -13,9 +13,10 @@ import numpy as np
 
 from recsys.artefact import Artefact, committing, fingerprint_of, opened
 from recsys.index.build import FORMAT, KIND, RECALL
+from recsys.index.catalogue import spread
 from recsys.index.compressed import Choices, CompressedEngine
 from recsys.index.encoding import IDS, TAIL, truth_of
-from recsys.index.envelope import GOLDEN, SAMPLED_ROWS, TOP, Golden, cosines, spread
+from recsys.index.envelope import GOLDEN, SAMPLED_ROWS, TOP, Golden, cosines
 from recsys.index.large import K, LargeBuild, LargeSpec, sampled
 from recsys.index.layout import write_layout
 from recsys.index.pilot import enough, forecast

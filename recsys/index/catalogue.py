@@ -121,6 +121,12 @@ class Catalogue:
     def _late(self) -> np.ndarray:
         return np.arange(len(self.recent)) + len(self.stored)
 
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most `count` items in force, evenly over the places: ids [m] and vectors [m, D] as they are kept."""
+        places, size = spread(np.flatnonzero(self.everything), count), len(self.stored)
+        early, late = places[places < size], places[places >= size] - size
+        return self.at(places), np.concatenate([self.stored.vectors(early), self.recent.vectors[late]])
+
     def whole(self) -> tuple[np.ndarray, np.ndarray, Traits]:
         """Vectors [items, D], ids and traits of all items in force, by id: what a build from scratch is given."""
         places = np.flatnonzero(self._alive)
@@ -128,3 +134,8 @@ class Catalogue:
         order = np.argsort(ids)
         vectors = np.concatenate([self.stored.vectors(places), self.recent.vectors])[order]
         return vectors, ids[order], self.stored.traits.take(places).joined(self.recent.traits).take(order)
+
+
+def spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` rows, at equal distances from the first to the last."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64))]

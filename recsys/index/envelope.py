@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from recsys.artefact import Artefact, ArtefactError
+from recsys.index.catalogue import spread
 from recsys.index.exact import Hits
 from recsys.index.vector_index import VectorIndex
 from recsys.value import require
@@ -117,11 +118,6 @@ class SealedIndex:
 def kept_rows(index: VectorIndex, places: np.ndarray) -> np.ndarray:
     """[m, D] vectors at these places as the index keeps them, without what it adds to them by itself."""
     return index.engine.rows(places)[:, : index.dim]
-
-
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` rows, at equal distances from the first to the last."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64))]
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:

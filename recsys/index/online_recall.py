@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from recsys.evaluate.spread import gini
-from recsys.index.envelope import SealedIndex, cosines, kept_rows, spread
+from recsys.index.envelope import SealedIndex, cosines
 from recsys.random import rng
 from recsys.value import require, value
 
@@ -158,9 +158,10 @@ class OnlineRecall:
 
     def audit(self) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of some items [n, D] as the index keeps them and as the release makes them; figures tell the share."""
-        places = spread(np.arange(len(self._index)), AUDITED)
-        stored, fresh = kept_rows(self._index, places), self._vectors[self._index.ids[places]]
-        self._stale = float((cosines(stored, fresh) < 1 - self._stale_beyond).mean()) if len(places) else 0.0
+        ids, stored = self._index.sample(AUDITED)
+        known = ids < len(self._vectors)  # the release makes nothing of items that came after it
+        stored, fresh = stored[known], self._vectors[ids[known]]
+        self._stale = float((cosines(stored, fresh) < 1 - self._stale_beyond).mean()) if len(stored) else 0.0
         return stored, fresh
 
     def figures(self) -> Figures:

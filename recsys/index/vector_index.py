@@ -157,6 +157,10 @@ class VectorIndex:
         missing = self.engine.dim - vectors.shape[1]
         return self.engine.cells(np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors)
 
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [m] of at most `count` items in force, and their vectors [m, D] as they are kept."""
+        return self._catalogue.sample(count)
+
     def search(
         self,
         queries: np.ndarray,

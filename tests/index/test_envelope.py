@@ -11,7 +11,8 @@ import pytest
 
 from recsys.artefact import Artefact, ArtefactError, opened
 from recsys.index.build import build_index, load_index
-from recsys.index.envelope import GOLDEN, Golden, Queries, SealedIndex, cosines, spread
+from recsys.index.catalogue import spread
+from recsys.index.envelope import GOLDEN, Golden, Queries, SealedIndex, cosines
 from recsys.index.vector_index import IndexSpec, VectorIndex
 from recsys.random import rng
 from tests.index.test_build import DIM, NUM_ITEMS, embedded

@@ -130,6 +130,21 @@ def test_stale_vectors_are_those_that_the_release_makes_otherwise() -> None:
     assert watch.figures().stale_share == pytest.approx(len(old) / len(HELD))
 
 
+def test_stale_vectors_are_told_by_item_whatever_changed_since() -> None:
+    """Deleted items shift places, updated and added ones have none in the layout: each is compared with its own."""
+    held, old = sealed(), np.array([100, 300, ITEMS - 1])
+    watch = OnlineRecall(held, VECTORS, {}, ALL)
+    with pytest.warns(UserWarning, match="call compact"):
+        held.index.delete(HELD[:50])
+        held.index.add(VECTORS[[200, 202, 1]], np.array([200, 202, 1]))
+    watch.audit()
+    assert watch.figures().stale_share == 0
+    held.index.add(unit(4, DIM, "older content"), np.array([*old, ITEMS + 5]))
+    stored, fresh = watch.audit()
+    assert len(stored) == len(held.index) - 1
+    assert watch.figures().stale_share == pytest.approx(len(old) / len(fresh))
+
+
 def test_spec_checks_its_ranges() -> None:
     for wrong in ({"share": 1.5}, {"share": -0.1}, {"k": 0}, {"waiting": 0}, {"out": "s3://a/b"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
