@@ -136,7 +136,7 @@ def test_stale_vectors_are_told_by_item_whatever_changed_since() -> None:
     watch = OnlineRecall(held, VECTORS, {}, ALL)
     with pytest.warns(UserWarning, match="call compact"):
         held.index.delete(HELD[:50])
-        held.index.add(VECTORS[[200, 202, 1]], np.array([200, 202, 1]))
+    held.index.add(VECTORS[[200, 202, 1]], np.array([200, 202, 1]))
     watch.audit()
     assert watch.figures().stale_share == 0
     held.index.add(unit(4, DIM, "older content"), np.array([*old, ITEMS + 5]))
