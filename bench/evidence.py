@@ -25,9 +25,14 @@ STEPS, GOAL = 200, 1.05
 
 def planned(run_dir: str, evidence: bool) -> Run:
     spec = TrainSpec(
-        source=InBatch(), loss=SampledSoftmax(), max_steps=STEPS, epochs=STEPS, checkpoint_every=10**6,
-        **({} if evidence else {"trace_every": 0}), evidence=evidence,
-    )  # fmt: skip
+        source=InBatch(),
+        loss=SampledSoftmax(),
+        max_steps=STEPS,
+        epochs=STEPS,
+        checkpoint_every=10**6,
+        evidence=evidence,
+    )
+    spec = spec if evidence else replace(spec, trace_every=0)
     return assemble(TrainingPlan(f"{run_dir}/dataset", "nowhere", ModelSpec(), spec), "cpu", lambda *_: None)
 
 

@@ -18,7 +18,9 @@ Told = list[tuple[int, str, dict[str, float]]]
 
 def trained(shop: Path, folder: Path, evidence: bool) -> tuple[dict[str, torch.Tensor], Told]:
     told: Told = []
-    held = train(plan(shop, folder, evidence=evidence, trace_every=2, validate_every=2), "cpu", lambda *given: told.append(given))
+    held = train(
+        plan(shop, folder, evidence=evidence, trace_every=2, validate_every=2), "cpu", lambda *given: told.append(given)
+    )
     return dict(held.model.state_dict()), told
 
 
