@@ -1,9 +1,10 @@
-"""Bags, triplets, diverse lists and softmaxes of segments on a GPU, each beside what one would write with plain torch and a physical limit.
+"""Bags, triplets, lists and softmaxes of segments on a GPU, each beside what plain torch would do and a physical limit.
 
 python -m bench.ops_gpu [--out bench/ops_gpu.json]
 
-Median milliseconds of forward and backward and the most memory beside the inputs. The limit of bags and segments is their bytes, that of
-triplets their products, both as this device was measured to do; lists have none here: they are a chain of small steps.
+Median milliseconds of forward and backward and the most memory beside the inputs. The limit of bags and segments is their
+bytes, that of triplets their products, both as this device was measured to do; lists have none here: they are a chain of
+small steps.
 """
 
 from __future__ import annotations
