@@ -17,10 +17,10 @@ from recsys.evaluate.classification import auc
 from recsys.model import Encoded, Recommender
 from recsys.train.objective import Losses, Objective
 
-REQUESTS = 200  # of the validation log that every check looks at
+REQUESTS = 150  # of the validation log that every check looks at
 SAMPLE = 512  # item vectors of a batch: pairs grow with the square
 CHECKS = 8  # of a run, unless validate_every says otherwise
-APART = 50  # steps between two checks of a short run: closer, and they would cost more than a twentieth of the steps
+APART = 75  # steps between two checks of a short run: closer, and they would cost more than a twentieth of the steps
 RETRIEVAL = "retrieval"
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
