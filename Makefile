@@ -49,6 +49,9 @@ TEST_WORKERS ?= 2
 test: dev ## the tests
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
+test-slow: dev ## the tests that `make test` leaves out: every problem through `ray job submit`
+	$(PY) -m pytest -m slow
+
 check: dev ## style, types, import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -117,4 +120,4 @@ lock: ## resolve the declared dependencies anew and write the two lock files
 clean: ## remove outputs and caches, not .venv nor .data
 	rm -rf outputs .cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: help setup dev demo test check format bench ann bench-ann kernels bench-kernels gpu problem doctor doctor-matrix pages wandb-sync lock clean
+.PHONY: help setup dev demo test test-slow check format bench ann bench-ann kernels bench-kernels gpu problem doctor doctor-matrix pages wandb-sync lock clean

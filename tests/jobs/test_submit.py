@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -102,20 +103,15 @@ def test_every_job_runs_on_the_cluster(head: Head, invoices: Path, tmp_path: Pat
     assert told.stdout.count("== dataset: is there already") == 5
 
 
-def test_a_problem_and_the_doctor_run_on_the_cluster(head: Head, tmp_path: Path) -> None:
+# all of them take minutes, so that is left to `make test-slow`
+@pytest.mark.parametrize("which", ["p42", pytest.param("all", marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_problems_and_the_doctor_run_on_the_cluster(head: Head, tmp_path: Path, which: str) -> None:
     """Every arm of a problem takes two steps as tasks of the cluster; the doctor reads evidence files."""
-    problem = [
-        "-m",
-        "jobs.problem",
-        "id=p42",
-        "seeds=100",
-        "scale=smoke",
-        "cluster=ray",
-        f"run_dir={tmp_path / 'runs'}",
-    ]
-    told = head.submit(sys.executable, *problem, **head.token)
+    knobs = [f"id={which}", "seeds=100", "scale=smoke", "cluster=ray", f"run_dir={tmp_path / 'runs'}"]
+    told = head.submit(sys.executable, "-m", "jobs.problem", *knobs, **head.token)
     assert told.returncode == 0, told.stdout[-6000:] + told.stderr[-2000:]
-    assert "took two steps" in told.stdout
+    ids = [path.name.split("_")[0] for path in (ROOT / "problems").glob("[ps]*_*.py")] if which == "all" else [which]
+    assert re.search(f"{', '.join(sorted(ids))}: [0-9]+ units took two steps", told.stdout), told.stdout[-2000:]
     assert "failed" not in told.stdout
     evidence = tmp_path / "evidence"
     save_evidence(Evidence.of(EmbeddingHealth(torch.ones(50, 4) + 1e-3 * torch.randn(50, 4))), evidence)
