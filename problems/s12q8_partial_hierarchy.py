@@ -107,7 +107,7 @@ from recsys.encoders.words import WordBag
 from recsys.heads.leaves import FlatHead, NodesHead, PathSumHead, PathSumStopsHead, TreeSoftmaxHead
 from recsys.losses.levels import MaskedLevelCE
 from recsys.losses.marginal import JointMarginalNLL, MarginalNLL
-from recsys.losses.nodes import MaskedNodeBCE
+from recsys.losses.nodes import MaskedNodeBCE, MaxConstraintBCE
 from recsys.recipes.partial_labels import Head, PartialLabels, PartialLoss
 from recsys.taxonomy import Taxonomy
 from recsys.train.fit import Fit
@@ -115,7 +115,9 @@ from recsys.value import value
 from recsys.worlds.review_topics import ReviewTopics
 from recsys.worlds.taxonomy import TopicPosts
 
-Learner = Literal["unknown_is_false", "sigmoids", "level_softmax", "flat", "path_sum", "tree_softmax", "stops"]
+Learner = Literal[
+    "unknown_is_false", "sigmoids", "constrained", "level_softmax", "flat", "path_sum", "tree_softmax", "stops"
+]
 
 
 @value
@@ -131,6 +133,7 @@ def learner(name: Learner, tree: Taxonomy) -> tuple[Head, PartialLoss]:
     return {
         "unknown_is_false": (nodes, UnknownIsFalse(taxonomy=tree)),
         "sigmoids": (nodes, MaskedNodeBCE(taxonomy=tree)),
+        "constrained": (nodes, MaxConstraintBCE(taxonomy=tree)),
         "level_softmax": (nodes, MaskedLevelCE(taxonomy=tree)),
         "flat": (FlatHead(taxonomy=tree), marginal),
         "path_sum": (path_sum, marginal),
@@ -180,6 +183,8 @@ PROBLEM = Problem(
         "leaf_rows_only": partial(recipe, "path_sum", knobs={"rows": "deepest"}),
         "masked_sigmoids": partial(recipe, "sigmoids", knobs=APART),
         "masked_sigmoids_path": partial(recipe, "sigmoids"),
+        "max_constraint": partial(recipe, "constrained", knobs=APART),
+        "max_constraint_path": partial(recipe, "constrained"),
         "level_softmax": partial(recipe, "level_softmax", knobs=APART),
         "level_softmax_path": partial(recipe, "level_softmax"),
         "marginal_flat": partial(recipe, "flat"),

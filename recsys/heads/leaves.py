@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kernels.segments import segment_log_softmax
 from recsys.taxonomy import Taxonomy
 from recsys.value import value
 
@@ -67,29 +68,20 @@ class PathSum(nn.Module):
 
 
 class TreeSoftmax(nn.Module):
-    """Vectors [B, D] -> log chances of leaves [B, C]."""
+    """Vectors [B, D] -> log chances of leaves [B, C]. Siblings have neighbouring rows, whatever the taxonomy's order."""
 
     def __init__(self, taxonomy: Taxonomy, dim: int) -> None:
         super().__init__()
         self.nodes = nn.Linear(dim, taxonomy.num_nodes)
         starts = (0, *(1 + start for start in taxonomy.starts))  # families are numbered by parents, the root's first
-        family = [start + torch.tensor(held) for start, held in zip(starts, taxonomy.parents, strict=False)]
-        self.family: Tensor
+        family = torch.cat([start + torch.tensor(held) for start, held in zip(starts, taxonomy.parents, strict=False)])
+        self.families: Tensor
         self.inside: Tensor
-        self.register_buffer("family", torch.cat(family), persistent=False)
-        self.register_buffer("inside", taxonomy.inside.float(), persistent=False)
+        self.register_buffer("families", nn.functional.pad(family.bincount().cumsum(0), (1, 0)), persistent=False)
+        self.register_buffer("inside", taxonomy.inside[family.argsort(stable=True)].float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return sibling_log_softmax(self.nodes(x), self.family) @ self.inside
-
-
-def sibling_log_softmax(scores: Tensor, family: Tensor) -> Tensor:
-    """[B, nodes] log of each node's share among those of the same family [nodes], numbered from 0."""
-    member = nn.functional.one_hot(family).to(scores.dtype)  # [nodes, families]; products are faster than scattering
-    highest = scores.new_full((len(scores), member.shape[1]), -torch.inf)
-    highest = highest.scatter_reduce(1, family.expand_as(scores), scores.detach(), "amax")
-    shifted = scores - highest[:, family]
-    return shifted - (shifted.exp() @ member).log() @ member.T
+        return segment_log_softmax(self.nodes(x), self.families) @ self.inside
 
 
 @value

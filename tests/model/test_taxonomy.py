@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from recsys.evaluate.hierarchy import Backoff, best_path, incoherence, inconsistent
-from recsys.heads.leaves import PathSumHead, PathSumStopsHead, TreeSoftmaxHead, sibling_log_softmax
+from recsys.heads.constraint import MaxConstraint
+from recsys.heads.leaves import PathSumHead, PathSumStopsHead, TreeSoftmaxHead
 from recsys.losses.levels import MaskedLevelCE, ancestors
 from recsys.losses.marginal import JointMarginalNLL, MarginalNLL
-from recsys.losses.nodes import MaskedNodeBCE
+from recsys.losses.nodes import MaskedNodeBCE, MaxConstraintBCE
 from recsys.samplers.balanced import Balanced
 from recsys.taxonomy import Taxonomy
 
@@ -103,10 +104,65 @@ def test_heads_follow_the_tree() -> None:
     assert torch.allclose(chances[:, 4], slow, atol=1e-5)
 
 
-def test_sibling_softmax_of_far_apart_families_stays_finite() -> None:
-    scores = torch.tensor([[500.0, 500.0, -500.0, -501.0]])
-    found = sibling_log_softmax(scores, torch.tensor([0, 0, 1, 1]))
-    assert torch.allclose(found, torch.cat([scores[:, :2].log_softmax(1), scores[:, 2:].log_softmax(1)], 1))
+def test_siblings_that_are_no_neighbours_share_a_softmax_all_the_same() -> None:
+    torch.manual_seed(0)
+    crossed = Taxonomy(parents=((0, 0), (1, 0, 1, 0)))
+    tree = TreeSoftmaxHead(taxonomy=crossed).build(3)
+    x = torch.randn(5, 3)
+    nodes = tree.nodes(x)  # type: ignore[operator]  # rows: topics 0 and 1, then what lies in 0, then what lies in 1
+    top = nodes[:, :2].log_softmax(1)
+    below = [nodes[:, 2:4].log_softmax(1), nodes[:, 4:6].log_softmax(1)]
+    slow = torch.stack(
+        [
+            top[:, 1] + below[1][:, 0],
+            top[:, 0] + below[0][:, 0],
+            top[:, 1] + below[1][:, 1],
+            top[:, 0] + below[0][:, 1],
+        ],
+        1,
+    )
+    torch.testing.assert_close(tree(x), slow)
+
+
+def subtree(topic: tuple[int, int]) -> list[int]:
+    """Node numbers of a topic and all that lies in it, by walking down."""
+    level, place = topic
+    found, below = [UNEVEN.starts[level] + place], UNEVEN.parents[level + 1 : level + 2]
+    for children in below:
+        for child in (i for i, above in enumerate(children) if above == place):
+            found += subtree((level + 1, child))
+    return found
+
+
+def test_no_topic_scores_below_one_inside_it() -> None:
+    output = torch.randn(7, 11, dtype=torch.float64)
+    counted = torch.rand(7, 11) < 0.5
+    found, partly = MaxConstraint(taxonomy=UNEVEN)(output), MaxConstraint(taxonomy=UNEVEN)(output, counted)
+    for node, topic in enumerate((level, place) for level, width in enumerate(UNEVEN.widths) for place in range(width)):
+        inside = subtree(topic)
+        for row in range(7):
+            assert found[row, node] == max(output[row, i] for i in inside)
+            assert partly[row, node] == max(output[row, i] if counted[row, i] else -torch.inf for i in inside)
+    levels = MaxConstraintBCE(taxonomy=UNEVEN).levels(output)
+    assert all((levels[d + 1] <= levels[d][:, list(UNEVEN.parents[d + 1])]).all() for d in range(2))
+
+
+def test_the_loss_under_the_constraint_is_that_of_a_slow_loop() -> None:
+    level, place = labels()
+    output = torch.randn(len(level), 11, dtype=torch.float64, requires_grad=True)
+    found = MaxConstraintBCE(taxonomy=UNEVEN)(output, level, place)
+    answers = MaskedNodeBCE(taxonomy=UNEVEN).answers(level, place)
+    topics = [(depth, i) for depth, width in enumerate(UNEVEN.widths) for i in range(width)]
+    for row in range(len(level)):
+        chance, wanted = output[row].sigmoid(), torch.zeros((), dtype=torch.float64)
+        for node, topic in enumerate(topics):
+            if answers[row, node] == 0:
+                wanted = wanted - (1 - torch.stack([chance[i] for i in subtree(topic)]).max()).log()
+            if answers[row, node] == 1:
+                wanted = wanted - torch.stack([chance[i] for i in subtree(topic) if answers[row, i] != 0]).max().log()
+        torch.testing.assert_close(found[row], wanted)
+        ours, theirs = (torch.autograd.grad(loss, output, retain_graph=True)[0] for loss in (found[row], wanted))
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_decoding_and_backing_off() -> None:
