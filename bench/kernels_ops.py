@@ -1,4 +1,4 @@
-"""Triplets, bags and diverse lists on one CPU thread, each beside what one would write with plain torch or numpy.
+"""Triplets, bags, lists and softmaxes of segments on one CPU thread, each beside what plain torch or numpy would do.
 
 python -m bench.kernels_ops: CPU seconds interleaved in one run, and the peak of memory beyond inputs, each arm in a process of
 its own; writes bench/kernels_ops.json.
@@ -22,6 +22,7 @@ from torch import Tensor
 from kernels.bag import bag
 from kernels.bag.hashing import rows_of
 from kernels.pairwise import triplet
+from kernels.segments import segment_log_softmax
 from kernels.topk_mmr import topk_mmr
 from recsys.evaluate.timing import interleave
 from recsys.funnel.rerank import mmr
@@ -89,6 +90,32 @@ def _bags() -> Arms:
     return {"gathered": run(gathered), "embedding_bag": run(torchs), "kernels": ours}
 
 
+def _families(num: int, branching: int) -> Arms:
+    """A tree of four levels: siblings' softmaxes, each beside products with who is whose and beside scattering."""
+    segments = 1 + branching + branching**2 + branching**3
+    g = torch.Generator().manual_seed(0)
+    scores = torch.randn(num, segments * branching, generator=g).requires_grad_()
+    target, offsets = torch.randn(scores.shape, generator=g), torch.arange(segments + 1) * branching
+    owner = torch.arange(segments).repeat_interleave(branching)
+
+    def shifted() -> Tensor:
+        high = torch.full((num, segments), -NEVER)
+        return scores - high.scatter_reduce(1, owner.expand_as(scores), scores.detach(), "amax")[:, owner]
+
+    def products() -> Tensor:
+        member, apart = F.one_hot(owner).float(), shifted()
+        return apart - (apart.exp() @ member).log() @ member.T
+
+    def scattered() -> Tensor:
+        apart = shifted()
+        return apart - torch.zeros(num, segments).index_add(1, owner, apart.exp()).log()[:, owner]
+
+    arms = {"products": products, "scattered": scattered, "kernels": lambda: segment_log_softmax(scores, offsets)}
+    return {
+        arm: lambda compute=compute: torch.autograd.grad(compute(), scores, target) for arm, compute in arms.items()
+    }
+
+
 def _lists(num: int, k: int) -> Arms:
     random = np.random.default_rng(0)
     vectors = random.standard_normal((num, 100, 64)).astype(np.float32)
@@ -113,6 +140,8 @@ CASES: dict[str, Callable[[], Arms]] = {
     "64 times 1 list of 100x64, k 50": lambda: _lists(1, 50),
     "64 lists of 100x64, k 10": lambda: _lists(64, 10),
     "64 lists of 100x64, k 50": lambda: _lists(64, 50),
+    "siblings of 340 topics, 1024 rows": lambda: _families(1024, 4),
+    "siblings of 11110 topics, 256 rows": lambda: _families(256, 10),
 }
 
 
