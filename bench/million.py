@@ -100,6 +100,8 @@ def compressed(stages: Stages, dataset: Artefact, checkpoint: Artefact, vectors:
         vectors=str(vectors.path),
         out=stages.uri("index"),
         queries=str(queries),
+        prior=None,
+        changes=None,
         budgets=Budgets(),
         tail="copy",
         shard_items=2_500_000,

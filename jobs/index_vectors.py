@@ -11,17 +11,18 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from jobs.settings import entry_point, instantiated
-from recsys.artefact import peek
+from recsys.artefact import opened, peek
 from recsys.cluster.start import ClusterSpec
 from recsys.cluster.tasks import run_tasks
-from recsys.index.build import RECALL
+from recsys.index.build import KIND, RECALL
 from recsys.index.build_large import USERS, LargeIndex
 from recsys.index.build_small import build_small
+from recsys.index.in_force import InForce
 from recsys.index.plan import Budgets, planned
 from recsys.index.source import VECTORS, Source, opened_source
-from recsys.index.vector_index import IndexSpec, checked_vectors
+from recsys.index.vector_index import IndexSpec, Traits, VectorIndex, checked_vectors
 from recsys.index.vectors_folder import KINDS, Asked
-from recsys.value import value
+from recsys.value import require, value
 
 
 @value
@@ -31,6 +32,8 @@ class IndexVectorsSettings:
     vectors: str
     out: str
     queries: str | None
+    prior: str | None
+    changes: str | None
     budgets: Budgets
     tail: Literal["auto", "none", "copy", "source"]
     shard_items: int
@@ -48,7 +51,7 @@ def index_vectors_settings(config: DictConfig) -> IndexVectorsSettings:
 
 
 def build(settings: IndexVectorsSettings) -> None:
-    source = opened_source(settings.vectors, settings.index.metric)
+    source, traits = _given(settings)
     plan = planned(source, settings.index, settings.budgets, settings.tail, settings.shard_items)
     for line in plan.lines():
         print(line, flush=True)
@@ -56,13 +59,24 @@ def build(settings: IndexVectorsSettings) -> None:
     out, origin = Path(settings.out), _origin(source)
     if plan.large is None:
         spec = replace(settings.index, kind=plan.engine, recall_target=plan.recall)
-        made = build_small(source, spec, dev.queries, origin, out)
+        made = build_small(source, spec, dev.queries, origin, out, traits)
     else:
-        large = LargeIndex(source, plan, settings.budgets, dev, test, origin)
+        large = LargeIndex(source, plan, settings.budgets, dev, test, origin, traits)
         made = large.build(out, partial(run_tasks, spec=settings.cluster), partial(print, flush=True))
     size = sum(told["bytes"] for told in made.manifest["files"].values())
     print(f"measured: {size / 1e9:.3g} GB on disk, {made.meta.get('us_a_vector', {})} CPU us a vector by stage")
     print(f"{made.meta['kind']} of {made.meta['items']} items in {out}: recall@100 {made.meta[RECALL]}")
+
+
+def _given(settings: IndexVectorsSettings) -> tuple[Source, Traits]:
+    """The vectors with what is known beside them; with `changes`, those in force in an index of them."""
+    source = opened_source(settings.vectors, settings.index.metric)
+    if settings.changes is not None:
+        require(settings.prior is None, "changes= brings the prior of the index that it names: leave prior= out")
+        in_force = InForce(source, VectorIndex.load(opened(settings.changes, KIND).path))
+        return in_force, in_force.traits()
+    prior = None if settings.prior is None else np.load(settings.prior, allow_pickle=False)
+    return source, Traits(prior).checked(len(source))
 
 
 def _queries(settings: IndexVectorsSettings) -> tuple[Asked, dict[str, Asked]]:

@@ -28,6 +28,11 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def array_sha256(held: np.ndarray) -> str:
+    """Of the bytes of an array; its shape and type aren't part of it."""
+    return hashlib.sha256(np.ascontiguousarray(held).view(np.uint8).data).hexdigest()
+
+
 def plain(held: Any) -> Any:
     """What JSON doesn't know, one level of it, as what JSON knows. Raises TypeError for what only has an address."""
     if is_dataclass(held) and not isinstance(held, type):

@@ -5,26 +5,36 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recsys.artefact import Artefact, committing, fingerprint_of, opened
+from recsys.fingerprint import array_sha256
 from recsys.index.build import FORMAT, KIND, RECALL
 from recsys.index.catalogue import spread
 from recsys.index.compressed import Choices, CompressedEngine
 from recsys.index.encoding import IDS, TAIL, truth_of
 from recsys.index.envelope import GOLDEN, SAMPLED_ROWS, TOP, Golden, cosines
+from recsys.index.ids import Ids
 from recsys.index.large import K, LargeBuild, LargeSpec, sampled
 from recsys.index.layout import write_layout
 from recsys.index.pilot import enough, forecast
 from recsys.index.plan import Budgets, Plan
+from recsys.index.priced import Priced
 from recsys.index.source import Source
+from recsys.index.stored import Stored
+from recsys.index.strengths import Passing, measured_tuning
+from recsys.index.tiers import Tier
+from recsys.index.traits import Traits
+from recsys.index.tree import BLOCK
 from recsys.index.tune import Way, chosen, measured, rungs, source_rows, ways, with_choice
+from recsys.index.tuning import weights
 from recsys.index.vector_index import VectorIndex
 from recsys.index.vectors_folder import Asked, Run
+from recsys.value import require
 
 Say = Callable[[str], None]
 PILOT_ROWS, PILOT_QUERIES = 1_000_000, 200
@@ -41,42 +51,69 @@ class LargeIndex:
     dev: Asked
     test: Mapping[str, Asked]
     origin: Mapping[str, str]  # checkpoint and model
+    traits: Traits = field(default_factory=Traits)  # of every row of the source
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint_of(KIND, FORMAT, "large", self.source.fingerprint, self.plan.large, self.budgets)
+        traits = {name: array_sha256(column) for name, column in self.traits.columns().items()}
+        return fingerprint_of(KIND, FORMAT, "large", self.source.fingerprint, self.plan.large, self.budgets, traits)
 
     def build(self, out: Path, run: Run, say: Say) -> Artefact:
         """Commit the index to `out`; a working folder beside it keeps what is finished when this is cut short."""
         spec = self.plan.large
         assert spec is not None
         began = time.perf_counter()
-        passing = self.dev.queries[:0] if self.dev.answered else self.dev.queries
-        build = LargeBuild(self.source, spec, passing, working(out))
+        source = self.source if self.traits.prior is None else Priced(self.source, self.traits.prior)
+        require(spec.tail != "source" or source.half is not None, "tail=source lacks the prior: give tail=copy")
+        spec = replace(spec, parts=spec.parts * source.dim // self.source.dim)
+        passing = Passing.of(self.dev, self._weights())
+        build = LargeBuild(source, spec, passing.queries(source.dim), working(out))
         if len(self.dev.queries):
             self._foretell(build, say)
         cost = build.encode(run)
+        plain, weighted = passing.answered(truth_of(build.work, build.shards, min(K, len(self.source))).ids)
         dev, test = self.dev, self.test
-        if len(passing):
-            truth = truth_of(build.work, build.shards, min(K, len(self.source))).ids
-            dev, test = Asked(passing[::2], truth[::2]), {USERS: Asked(passing[1::2], truth[1::2])}
+        if len(plain.queries):
+            dev, test = plain.every(0, 2), {USERS: plain.every(1, 2)}
         meta: dict[str, Any] = {**self.origin, "dim": self.source.dim, "items": len(self.source), "kind": "compressed"}
         with committing(out, KIND, fingerprint=self.fingerprint, meta=meta) as folder:
             cost["cpu_seconds"]["join"] = round(build.join(folder, run), 3)
-            choices = Choices(metric=spec.metric, probes=1, tail=tail_path(spec, self.source))
+            choices = Choices(metric=spec.metric, probes=1, tail=tail_path(spec, source))
             choices.save(folder)
             way = self._tuned(folder, dev, say)
             with_choice(choices, way).save(folder)
             engine = CompressedEngine.load(folder)
-            index = VectorIndex(engine, np.load(folder / IDS, mmap_mode="r", allow_pickle=False), spec.metric)
+            index = self._stored(folder, engine, passing.few, weighted)
             meta |= {"lists": engine.lists, "probes": engine.probes, "large": asdict(spec), "queries": len(dev.queries)}
             meta |= measurements(engine, test or {USERS: dev}, say)
             meta |= {"cost": cost, "us_a_vector": us_a_vector(cost["cpu_seconds"], len(self.source))}
-            write_layout(folder, index.manifest)
             golden(index, engine, dev.queries, self.source).save(folder)
             meta["wall_seconds"] = round(time.perf_counter() - began, 1)
         shutil.rmtree(build.work, ignore_errors=True)
         return opened(out, KIND, verify=False)
+
+    def _weights(self) -> tuple[float, ...]:
+        """Of the prior, at which probes are measured."""
+        if self.traits.prior is None or not len(self.dev.queries):
+            return ()
+        norm = np.linalg.norm(sampled(self.source, PILOT_QUERIES, 0), axis=1).mean()
+        return tuple(weights(self.traits.prior, self.dev.queries, float(norm)))
+
+    def _stored(
+        self, folder: Path, engine: CompressedEngine, few: np.ndarray, weighted: Mapping[float, Asked]
+    ) -> VectorIndex:
+        """The index of an engine in its folder, with what is beside the engine's files written."""
+        assert self.plan.large is not None
+        metric = self.plan.large.metric
+        traits = self.traits.take(engine.order) if self.traits.columns() else self.traits
+        tier = None if traits.prior is None else Tier.of(engine, metric, traits, norms(engine))
+        tuning = measured_tuning(engine, tier, weighted, few, self.plan.recall)
+        ids = Ids.of(np.load(folder / IDS, mmap_mode="r", allow_pickle=False))
+        stored = Stored(engine, ids, metric, traits, tier, tuning)
+        stored.save_beside(folder)
+        index = VectorIndex.of(stored)
+        write_layout(folder, {**index.manifest, "tuning": tuning.plain()})
+        return index
 
     def _foretell(self, build: LargeBuild, say: Say) -> None:
         tree, _, _ = build.trained()
@@ -125,6 +162,16 @@ def tail_path(spec: LargeSpec, source: Source) -> str | None:
     return str(source.half.resolve()) if spec.tail == "source" and source.half is not None else None
 
 
+def norms(engine: CompressedEngine) -> np.ndarray:
+    """[n] float32 of the vectors without a prior, as they are kept."""
+    found = np.empty(len(engine), np.float32)
+    dim = engine.tree.leaves.shape[1]
+    for start in range(0, len(engine), BLOCK):
+        places = np.arange(start, min(start + BLOCK, len(engine)))
+        found[places] = np.linalg.norm(engine.rows(places)[:, :dim], axis=1)
+    return found
+
+
 def us_a_vector(seconds: Mapping[str, float], items: int) -> dict[str, float]:
     """CPU microseconds by stage."""
     return {stage: round(1e6 * held / items, 3) for stage, held in seconds.items()}
@@ -136,5 +183,5 @@ def golden(index: VectorIndex, engine: CompressedEngine, queries: np.ndarray, so
     given = np.concatenate([source.read(row, row + 1)[1] for row in source_rows(engine, places).tolist()])
     asked = spread(queries if len(queries) else given, GOLDEN)
     hits = index.search(asked, TOP)
-    error = 1 - cosines(engine.rows(places), given)
+    error = 1 - cosines(engine.rows(places)[:, : index.dim], given)
     return Golden(asked, hits.ids, hits.scores, float(max(0.0, error.max(initial=0.0))))

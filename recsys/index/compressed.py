@@ -18,6 +18,7 @@ from recsys.index.exact import Hits
 from recsys.index.faiss_parts import faiss, selector
 from recsys.index.mapped_lists import MappedIndex, mapped_index
 from recsys.index.packing import LISTS_FILE, ORDER_FILE, ROWS_FILE, Layout
+from recsys.index.priced import padded
 from recsys.index.probing import Prober
 from recsys.index.refine import Refiner
 from recsys.index.running_top import best_of, similarity
@@ -74,9 +75,10 @@ class CompressedEngine:
         choices = choices if tail is None else replace(choices, tail=tail)
         tree, codec = Tree.load(folder), Codec.load(folder)
         layout = Layout(np.load(folder / SIZES, allow_pickle=False), codec.code_size)
-        total, dim = int(layout.sizes.sum()), tree.leaves.shape[1]
+        centres = tree.centres
+        total, dim = int(layout.sizes.sum()), centres.shape[1]
         rows = np.memmap(folder / ROWS_FILE, np.uint8, "r", shape=(total, dim))
-        refiner = Refiner(rows.view(np.ndarray), layout.starts, tree.centres, codec, choices.metric)
+        refiner = Refiner(rows.view(np.ndarray), layout.starts, centres, codec, choices.metric)
         order = np.memmap(folder / ORDER_FILE, np.uint32, "r", shape=(total,))
         mapped = mapped_index(folder / LISTS_FILE, layout, tree, codec, choices.metric)
         prober = Prober.of(tree, choices.metric)
@@ -87,7 +89,7 @@ class CompressedEngine:
 
     @property
     def dim(self) -> int:
-        return self.tree.leaves.shape[1]
+        return self.tree.leaves.shape[1] + (self.tree.prior is not None)
 
     @property
     def lists(self) -> int:
@@ -108,7 +110,7 @@ class CompressedEngine:
         tail: int | None = None,
     ) -> Hits:
         """As `Engine.search`; `refine` and `tail` (rows ranked by half floats, 0: none) override the choices of the build."""
-        queries = np.ascontiguousarray(queries, np.float32)
+        queries = padded(np.ascontiguousarray(queries, np.float32), self.refiner.centres.shape[1])
         chosen, _bits = selector(allowed)
         rows = 0 if self.tail is None else self.choices.tail_rows if tail is None else tail
         request = Request(min(k, len(self)), probes or self.probes, refine or self.choices.refine, rows, chosen)
@@ -152,9 +154,9 @@ class CompressedEngine:
 
     def rows(self, places: np.ndarray) -> np.ndarray:
         if self.tail is None:
-            return self.refiner.reconstructed(places)
+            return self.refiner.reconstructed(places)[:, : self.dim]
         held = places if self.choices.tail == TAIL else self.order[places]
-        return self.tail[held].astype(np.float32)
+        return self.tail[held, : self.dim].astype(np.float32)
 
     def cells(self, vectors: np.ndarray) -> np.ndarray:
         return self.tree.assign(vectors).astype(np.int64)

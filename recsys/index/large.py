@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from recsys.artefact import fingerprint_of
+from recsys.fingerprint import array_sha256
 from recsys.index.codec import Codec, spreads
 from recsys.index.encoding import Encoding
 from recsys.index.packing import Joining
+from recsys.index.priced import Priced
 from recsys.index.shards import Shard, ShardLog, cut
 from recsys.index.source import Source
 from recsys.index.spec import Metric
@@ -64,6 +65,11 @@ class LargeBuild:
     def shards(self) -> list[Shard]:
         return cut(len(self.source), self.spec.shard_items)
 
+    @property
+    def dim(self) -> int:
+        """Of the vectors alone."""
+        return self.source.vector_dim if isinstance(self.source, Priced) else self.source.dim
+
     def encode(self, run: Run) -> dict[str, Any]:
         """Train on a sample, and encode all shards that aren't finished; returns what it cost."""
         spec, log = self.spec, self._log()
@@ -95,7 +101,7 @@ class LargeBuild:
 
     def _log(self) -> ShardLog:
         room_for(self.work, self.bytes_encoded, "encoded shards and the index")
-        made_from = fingerprint_of("large", FORMAT, self.source.fingerprint, self.spec, _digest(self.queries))
+        made_from = fingerprint_of("large", FORMAT, self.source.fingerprint, self.spec, array_sha256(self.queries))
         return ShardLog(self.work, made_from)
 
     def trained(self) -> tuple[Tree, Codec, dict[str, float]]:
@@ -105,12 +111,15 @@ class LargeBuild:
         if not done.is_file():
             began = time.thread_time()
             rows = sampled(self.source, SAMPLE * self.spec.lists, self.spec.seed)
-            tree = Tree.train(rows, self.spec.lists, self.spec.seed, spherical=self.spec.metric == "cosine")
-            own = tree.assign(rows)
-            residuals = rows - tree.centres[own]
             # where norms differ, a list's rare long vector would be cut to its others' span
             unit = self.spec.metric == "cosine"
-            spread = spreads(residuals, own, len(tree)) if unit else np.ones(len(tree), np.float32)
+            dim = self.dim
+            tree = Tree.train(rows[:, :dim], self.spec.lists, self.spec.seed, spherical=unit)
+            own = tree.assign(rows)
+            if isinstance(self.source, Priced):
+                tree = tree.with_prior(own, rows[:, dim])
+            residuals = rows - tree.centres[own]
+            spread = spreads(residuals[:, :dim], own, len(tree)) if unit else np.ones(len(tree), np.float32)
             codec = Codec.train(residuals, spread, own, self.spec.parts, even=self.spec.metric != "inner_product")
             tree.save(self.work)
             codec.save(self.work)
@@ -128,7 +137,3 @@ def sampled(source: Source, count: int, seed: int) -> np.ndarray:
     shift = rng(seed, "sample").random() if room > 0 else 0.0
     starts = ((np.arange(runs) + shift) / runs * max(0, room)).astype(np.int64)
     return np.concatenate([source.read(int(start), int(start) + RUN)[1] for start in starts])
-
-
-def _digest(queries: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(queries).tobytes()).hexdigest()

@@ -31,9 +31,10 @@ def mapped_index(path: Path, layout: Layout, tree: Tree, codec: Codec, metric: M
     is the same. Its own merge_ondisk refuses FastScan (faiss issue 2407), and IndexIVFPQFastScan.merge_from corrupts the
     heap in 1.15.1, so the file is made by packing.py.
     """
-    dim, lists = tree.leaves.shape[1], len(tree)
+    centres, lists = np.ascontiguousarray(tree.centres), len(tree)
+    dim = centres.shape[1]
     quantiser = faiss.IndexFlat(dim, metric_type(metric))
-    quantiser.add(np.ascontiguousarray(tree.centres))
+    quantiser.add(centres)
     index = faiss.IndexIVFPQFastScan(quantiser, dim, lists, codec.parts, 4, metric_type(metric), BLOCK)
     index.by_residual = True
     assert codec.centres.shape[:2] == (index.pq.M, LEVELS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.index.priced import padded
 from recsys.index.probing import Prober
 from recsys.index.running_top import RunningTop
 from recsys.index.source import Source
@@ -35,7 +36,7 @@ def forecast(tree: Tree, rows: np.ndarray, source: Source, queries: np.ndarray, 
     prober = Prober.of(tree, source.metric)
     told = []
     for probes in rungs:
-        visited = prober.probes(queries, probes)[0]
+        visited = prober.probes(padded(queries, prober.tree.leaves.shape[1]), probes)[0]
         inside = [np.isin(own, seen).mean() for own, seen in zip(lists, visited, strict=True)]
         told.append(Forecast(probes, float(max(0.0, np.mean(inside) - CODES))))
     return told

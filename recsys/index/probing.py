@@ -28,6 +28,7 @@ class Prober:
 
     @classmethod
     def of(cls, tree: Tree, metric: Metric) -> Prober:
+        tree = tree.searched
         return cls(tree, metric, _half_norms(tree.leaves, metric), _half_norms(tree.parents, metric))
 
     def probes(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -81,11 +81,15 @@ class Stored:
         """Write all files but layout.json; returns what belongs into it."""
         self.engine.save(folder)
         self.ids.save(folder)
+        self.save_beside(folder)
+        return {**self.described(), "tuning": self.tuning.plain()}
+
+    def save_beside(self, folder: Path) -> None:
+        """Write what is neither the engine's nor ids."""
         if self.traits.columns():
             self.traits.save(folder)
         if self.tier is not None:
             self.tier.save(folder)
-        return {**self.described(), "tuning": self.tuning.plain()}
 
     @classmethod
     def load(cls, folder: Path, layout: Mapping[str, Any], threads: int) -> Stored:
@@ -95,7 +99,7 @@ class Stored:
         if "tuning" in layout:
             tuning = Tuning.of(layout["tuning"])
         metric: Metric = layout["metric"]
-        return cls(engine, ids, metric, traits, Tier.load(folder, engine, metric), tuning)
+        return cls(engine, ids, metric, traits, Tier.load(folder, engine, metric, traits), tuning)
 
     def described(self) -> dict[str, Any]:
         """What it is made of, as plain values."""

@@ -42,19 +42,24 @@ class Tier:
         if long:
             require(norms is not None, "a tier of long vectors needs their norms")
             chosen.append(_highest(np.asarray(norms)))
-        places = np.unique(np.concatenate(chosen))
-        return cls(places, engine.rows(places), long)
+        return cls._at(np.unique(np.concatenate(chosen)), engine, traits, long)
+
+    @classmethod
+    def _at(cls, places: np.ndarray, engine: Engine, traits: Traits, long: bool) -> Tier:
+        rows = engine.rows(places)
+        if traits.prior is not None:
+            rows[:, -1] = traits.prior[places]  # an engine may keep it in a byte
+        return cls(places, rows, long)
 
     def save(self, folder: Path) -> None:
         np.save(folder / TIER_FILE, self.places)
 
     @classmethod
-    def load(cls, folder: Path, engine: Engine, metric: Metric) -> Tier | None:
+    def load(cls, folder: Path, engine: Engine, metric: Metric, traits: Traits) -> Tier | None:
         path = folder / TIER_FILE
         if not path.is_file():
             return None
-        places = np.load(path, allow_pickle=False)
-        return cls(places, engine.rows(places), metric == "inner_product")
+        return cls._at(np.load(path, allow_pickle=False), engine, traits, metric == "inner_product")
 
     def applies(self, weight: float) -> bool:
         return self.always or weight > 0

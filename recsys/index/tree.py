@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from recsys.index.kmeans import kmeans, means, nearest
+from recsys.index.priced import padded, width
 from recsys.random import rng
 
 SAMPLE = 61  # training vectors a leaf
@@ -34,6 +36,9 @@ class Tree:
     scale: np.ndarray  # [L] float32
     starts: np.ndarray  # [P + 1] int64: leaves starts[p] to starts[p + 1] are those of parent p
     margin: float  # a vector visits the parents whose half squared distance is within this of the nearest one's
+    prior: np.ndarray | None = (
+        None  # [L] float32 mean prior of a list, the coordinate after the D: no say in who is assigned
+    )
 
     @classmethod
     def train(cls, sample: np.ndarray, leaves: int, seed: int, spherical: bool = False) -> Self:
@@ -57,17 +62,38 @@ class Tree:
         ordered = np.ascontiguousarray(leaves[np.argsort(own, kind="stable")])
         return cls(parents, ordered, np.ones(len(leaves), np.float32), starts, _margin(few, parents))
 
+    def with_prior(self, own: np.ndarray, prior: np.ndarray) -> Self:
+        """The same lists with the mean of the priors [n] of the rows that belong to each [n]; the mean of all where none does."""
+        sizes = np.bincount(own, minlength=len(self))
+        means = np.where(sizes > 0, np.bincount(own, prior, len(self)) / np.maximum(sizes, 1), prior.mean())
+        return replace(self, prior=means.astype(np.float32))
+
+    @property
+    def searched(self) -> Self:
+        """The tree as queries see it: with a prior, leaves and parents of W dimensions; a leaf times its scale is its centre."""
+        if self.prior is None:
+            return self
+        dim = width(self.leaves.shape[1])
+        leaves, parents = padded(self.leaves, dim), padded(self.parents, dim)
+        leaves[:, self.leaves.shape[1]] = self.prior / self.scale
+        for parent, (first, last) in enumerate(pairwise(self.starts)):
+            parents[parent, self.leaves.shape[1] :] = leaves[first:last, self.leaves.shape[1] :].sum(0) / max(
+                1, last - first
+            )
+        return replace(self, leaves=leaves, parents=parents, prior=None)
+
     @property
     def centres(self) -> np.ndarray:
-        """[L, D] what residuals are of."""
-        return self.leaves * self.scale[:, None]
+        """[L, D], with a prior [L, W]: what residuals are of."""
+        held = self.searched
+        return held.leaves * self.scale[:, None]
 
     def __len__(self) -> int:
         return len(self.leaves)
 
     def assign(self, rows: np.ndarray) -> np.ndarray:
-        """[n] int32 the nearest leaf of each row [n, D] among those of the parents it visits."""
-        found = np.empty(len(rows), np.int32)
+        """[n] int32 the nearest leaf of each row [n, D] among those of the parents it visits, by its first D columns."""
+        found, rows = np.empty(len(rows), np.int32), rows[:, : self.leaves.shape[1]]
         for start in range(0, len(rows), BLOCK):
             found[start : start + BLOCK] = self._assign(np.ascontiguousarray(rows[start : start + BLOCK]))
         return found
@@ -88,12 +114,15 @@ class Tree:
 
     def save(self, folder: Path) -> None:
         arrays = {"parents": self.parents, "leaves": self.leaves, "scale": self.scale, "starts": self.starts}
+        arrays |= {} if self.prior is None else {"prior": self.prior}
         np.savez(folder / "tree.npz", margin=self.margin, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         with np.load(folder / "tree.npz", allow_pickle=False) as held:
-            return cls(held["parents"], held["leaves"], held["scale"], held["starts"], float(held["margin"]))
+            names = ("parents", "leaves", "scale", "starts")
+            parents, leaves, scale, starts = (held[name] for name in names)
+            return cls(parents, leaves, scale, starts, float(held["margin"]), held.get("prior"))
 
 
 def _split(sample: np.ndarray, leaves: int, draw: np.random.Generator) -> np.ndarray:

@@ -33,11 +33,12 @@ def tuned(
         engine.probes = fewest_probes(engine, tier if tier and tier.always else None, vectors, sample, spec)
         if prior:
             probes.append((0.0, engine.probes))
-            for weight in _weights(vectors, few):
+            norm = float(np.linalg.norm(vectors[:, :-1], axis=1).mean())
+            for weight in weights(vectors[:, -1], few[:, :-1], norm):
                 weighted = few.copy()
                 weighted[:, -1] = weight
                 probes.append((weight, fewest_probes(engine, tier, vectors, weighted, spec)))
-    return Tuning(tuple(probes), _settled(engine, few))
+    return Tuning(tuple(probes), settled(engine, few))
 
 
 def fewest_probes(engine: Engine, tier: Tier | None, vectors: np.ndarray, sample: np.ndarray, spec: IndexSpec) -> int:
@@ -58,16 +59,19 @@ def fewest_probes(engine: Engine, tier: Tier | None, vectors: np.ndarray, sample
     return engine.lists
 
 
-def _weights(vectors: np.ndarray, sample: np.ndarray) -> list[float]:
-    """Weights above 0 at which the prior, the last column, is as strong as each of the strengths; none if it is constant."""
-    spread = float(vectors[:, -1].std())
+def weights(prior: np.ndarray, sample: np.ndarray, norm: float) -> list[float]:
+    """Weights above 0 at which a prior [n] is as strong as each of the strengths; none if it is constant.
+
+    `sample` [Q, D] are queries, `norm` is the mean one of the vectors.
+    """
+    spread = float(prior.std())
     if spread == 0:
         return []
-    norm = np.linalg.norm(sample[:, :-1], axis=1).mean() * np.linalg.norm(vectors[:, :-1], axis=1).mean()
-    return [float(strength * norm / spread) for strength in STRENGTHS if strength > 0]
+    scale = float(np.linalg.norm(sample, axis=1).mean()) * norm / spread
+    return [strength * scale for strength in STRENGTHS if strength > 0]
 
 
-def _settled(engine: InvertedEngine, sample: np.ndarray) -> float:
+def settled(engine: Engine, sample: np.ndarray) -> float:
     """The share of the hits that half of the probes find too, which all but few queries reach."""
     k = min(DEPTH, len(engine))
     before = engine.search(sample, k, probes=max(engine.probes // 2, 1))

@@ -41,7 +41,8 @@ class VectorIndex:
         self._begin(Stored(engine, Ids.of(ids), metric, (traits or Traits()).checked(len(ids))))
 
     @classmethod
-    def _of(cls, stored: Stored, spec: IndexSpec | None, recent: Recent | None = None) -> VectorIndex:
+    def of(cls, stored: Stored, spec: IndexSpec | None = None, recent: Recent | None = None) -> VectorIndex:
+        """An index of what is laid out; without a spec it can't be compacted by itself."""
         index = cls.__new__(cls)
         index._begin(stored, spec, recent)
         return index
@@ -72,7 +73,7 @@ class VectorIndex:
         ids = checked_ids(np.arange(len(vectors)) if ids is None else ids, len(vectors))
         if queries is not None:
             queries = checked_vectors(queries, "queries", spec.metric)
-        return cls._of(Stored.build(vectors, ids, spec, queries, (traits or Traits()).checked(len(vectors))), spec)
+        return cls.of(Stored.build(vectors, ids, spec, queries, (traits or Traits()).checked(len(vectors))), spec)
 
     def save(self, folder: Path) -> None:
         """Write the index with all changes in force into a folder, made where it's missing; layout.json is the last file.
@@ -96,7 +97,7 @@ class VectorIndex:
         """
         layout = read_layout(folder)
         spec = None if layout.get("spec") is None else replace(IndexSpec(**layout["spec"]), threads=threads)
-        index = cls._of(Stored.load(folder, layout, threads), spec, Recent.load(folder))
+        index = cls.of(Stored.load(folder, layout, threads), spec, Recent.load(folder))
         index._position = layout.get("journal", 0)
         if journal is not None:
             held = Journal(journal)
@@ -120,6 +121,11 @@ class VectorIndex:
     def ids(self) -> np.ndarray:
         """[items] int64 of the items in force."""
         return self._catalogue.ids
+
+    @property
+    def changes(self) -> Catalogue:
+        """What is laid out and what changed since, as of now."""
+        return self._catalogue
 
     @property
     def engine(self) -> Engine:
@@ -238,7 +244,10 @@ class VectorIndex:
         [Q, D]. Searches go on meanwhile, changes wait. Raises ValueError for an index that wasn't built here, whose
         vectors aren't held as they were given.
         """
-        require(self.spec is not None, f"a {self.kind} index keeps codes, not vectors: build it again with jobs.index")
+        require(
+            self.spec is not None,
+            f"a {self.kind} index keeps codes, not vectors: build it again with jobs.index changes=",
+        )
         with self._writing:
             spec = self.spec or IndexSpec()
             vectors, ids, traits = self._catalogue.whole()

@@ -60,6 +60,10 @@ class Asked:
     def answered(self) -> bool:
         return len(self.truth) == len(self.queries)
 
+    def every(self, first: int, step: int) -> Asked:
+        """Each `step`-th query from `first` on."""
+        return Asked(self.queries[first::step], self.truth[first::step])
+
     @classmethod
     def load(cls, folder: Path, kind: Kind, split: Split) -> Asked:
         queries, truth = (folder / f"{name}_{kind}_{split}.npy" for name in ("queries", "truth"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.artefact import opened
+from recsys.artefact import committing, opened
 from recsys.index.envelope import SealedIndex
 from recsys.index.vector_index import VectorIndex
 from recsys.index.vectors_folder import Asked, recall
@@ -92,3 +92,29 @@ def test_memory_that_holds_no_layout_is_refused(vectors: Path, tmp_path: Path) -
 def test_the_plan_of_a_catalogue_is_in_its_manifest(index: Path) -> None:
     large = json.loads((index / "manifest.json").read_text())["meta"]["large"]
     assert (large["lists"], large["parts"], large["tail"]) == (256, 16, "none")
+
+
+def test_a_prior_comes_with_the_vectors(vectors: Path, tmp_path: Path) -> None:
+    prior = np.zeros(N, np.float32)
+    prior[[7, 3000]] = 50, 40
+    np.save(tmp_path / "prior.npy", prior)
+    told = ["index.flat_limit=1000", "recall=.9", "cluster=local0", f"prior={tmp_path / 'prior.npy'}"]
+    run("index", f"vectors={vectors}", f"out={tmp_path / 'index'}", *told)
+    index, queries = VectorIndex.load(tmp_path / "index"), Asked.load(vectors, "ood", "test").queries
+    assert index.search(queries, 2, prior_weight=0.5).ids.tolist() == [[7, 3000]] * len(queries)
+
+
+def test_changes_are_laid_out_anew(vectors: Path, index: Path, tmp_path: Path) -> None:
+    queries = Asked.load(vectors, "ood", "test").queries
+    with committing(tmp_path / "changed", "index", fingerprint="changed", meta={}) as folder:
+        changed = VectorIndex.load(index)
+        changed.delete(np.arange(0, 30, 2))
+        changed.add(queries[:9], np.arange(N, N + 9))
+        changed.save(folder)
+    told = ["index.flat_limit=1000", "recall=.9", "cluster=local0", f"changes={tmp_path / 'changed'}"]
+    np.save(tmp_path / "queries.npy", queries)
+    run("index", f"vectors={vectors}", f"out={tmp_path / 'next'}", f"queries={tmp_path / 'queries.npy'}", *told)
+    laid_out = VectorIndex.load(tmp_path / "next")
+    assert sorted(laid_out.ids.tolist()) == sorted(changed.ids.tolist())
+    assert laid_out.search(queries[:9], 1).ids[:, 0].tolist() == list(range(N, N + 9))
+    assert (laid_out.manifest["recent"], laid_out.manifest["dead"]) == (0, 0)
