@@ -17,7 +17,8 @@ from recsys.index.encoding import SIZES, TAIL
 from recsys.index.exact import Hits
 from recsys.index.faiss_parts import faiss, selector
 from recsys.index.mapped_lists import MappedIndex, mapped_index
-from recsys.index.packing import LISTS_FILE, ORDER_FILE, ROWS_FILE, Layout
+from recsys.index.packed_subset import write_subset
+from recsys.index.packing import LISTS_FILE, ORDER_FILE, ROWS_FILE, Layout, mapped
 from recsys.index.priced import padded
 from recsys.index.probing import Prober
 from recsys.index.refine import Refiner
@@ -28,7 +29,8 @@ from recsys.storage import write_file
 from recsys.value import require, value
 
 CHOICES_FILE = "choices.json"
-FILES = (LISTS_FILE, ROWS_FILE, ORDER_FILE, SIZES, "tree.npz", "codec.npz", CHOICES_FILE)
+TREE_FILE, CODEC_FILE = "tree.npz", "codec.npz"
+FILES = (LISTS_FILE, ROWS_FILE, ORDER_FILE, SIZES, TREE_FILE, CODEC_FILE, CHOICES_FILE)
 
 
 @value
@@ -62,7 +64,7 @@ class CompressedEngine:
     refiner: Refiner
     tail: np.ndarray | None  # [n, D] float16, mapped
     order: np.ndarray  # [n] uint32 row of the source at each place, mapped
-    mapped: MappedIndex
+    scanned: MappedIndex
     threads: int = 1
 
     @classmethod
@@ -77,12 +79,12 @@ class CompressedEngine:
         layout = Layout(np.load(folder / SIZES, allow_pickle=False), codec.code_size)
         centres = tree.centres
         total, dim = int(layout.sizes.sum()), centres.shape[1]
-        rows = np.memmap(folder / ROWS_FILE, np.uint8, "r", shape=(total, dim))
-        refiner = Refiner(rows.view(np.ndarray), layout.starts, centres, codec, choices.metric)
-        order = np.memmap(folder / ORDER_FILE, np.uint32, "r", shape=(total,))
-        mapped = mapped_index(folder / LISTS_FILE, layout, tree, codec, choices.metric)
+        rows, order = mapped(folder / ROWS_FILE, np.uint8, (-1, dim)), mapped(folder / ORDER_FILE, np.uint32, (-1,))
+        require(len(rows) == len(order) == total, f"{folder} has {len(rows)} rows of {total}: build the index again")
+        refiner = Refiner(rows, layout.starts, centres, codec, choices.metric)
+        lists = mapped_index(folder / LISTS_FILE, layout, tree, codec, choices.metric)
         prober = Prober.of(tree, choices.metric)
-        return cls(folder, choices, layout, tree, prober, refiner, _tail(folder, choices), order, mapped, threads)
+        return cls(folder, choices, layout, tree, prober, refiner, _tail(folder, choices), order, lists, threads)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -110,7 +112,7 @@ class CompressedEngine:
         tail: int | None = None,
     ) -> Hits:
         """As `Engine.search`; `refine` and `tail` (rows ranked by half floats, 0: none) override the choices of the build."""
-        queries = padded(np.ascontiguousarray(queries, np.float32), self.refiner.centres.shape[1])
+        queries = padded(np.ascontiguousarray(queries, np.float32), self._width)
         chosen, _bits = selector(allowed)
         rows = 0 if self.tail is None else self.choices.tail_rows if tail is None else tail
         request = Request(min(k, len(self)), probes or self.probes, refine or self.choices.refine, rows, chosen)
@@ -121,8 +123,34 @@ class CompressedEngine:
             found = list(pool.map(lambda part: self._search(part, request), parts))
         return Hits.stack(found, request.k)
 
+    def probe_lists(self, queries: np.ndarray, probes: int) -> np.ndarray:
+        """[B, probes] int64, ascending."""
+        return self.prober.probes(padded(queries, self._width), probes)[0]
+
+    def search_lists(self, queries: np.ndarray, k: int, lists: np.ndarray, allowed: np.ndarray | None) -> Hits:
+        """As `search` in the lists [B, P], ascending, whatever chose them."""
+        queries, (chosen, _bits) = padded(np.ascontiguousarray(queries, np.float32), self._width), selector(allowed)
+        rows = 0 if self.tail is None else self.choices.tail_rows
+        request = Request(min(k, len(self)), lists.shape[1], self.choices.refine, rows, chosen)
+        return self._in_lists(queries, request, lists, self.prober.distances(queries, lists))
+
+    def subset(self, places: np.ndarray, folder: Path) -> CompressedEngine:
+        """An engine of these places [m], ascending, whose files go into an existing folder."""
+        write_subset(self.folder, self.layout, self._width, places, folder)
+        for name in (TREE_FILE, CODEC_FILE):
+            linked(self.folder / name, folder / name)
+        self.choices.save(folder)
+        return CompressedEngine.load(folder, self.threads)
+
+    @property
+    def _width(self) -> int:
+        """Of the vectors that are kept: the tree's, and those of a prior."""
+        return self.refiner.centres.shape[1]
+
     def _search(self, queries: np.ndarray, request: Request) -> Hits:
-        lists, coarse = self.prober.probes(queries, request.probes)
+        return self._in_lists(queries, request, *self.prober.probes(queries, request.probes))
+
+    def _in_lists(self, queries: np.ndarray, request: Request, lists: np.ndarray, coarse: np.ndarray) -> Hits:
         candidates = min(int(np.ceil(request.k * request.refine)), len(self))
         places = self._scan(queries, candidates, lists, coarse, request.selector)
         if not request.tail:
@@ -137,7 +165,7 @@ class CompressedEngine:
         scores, places = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
         parameters = faiss.SearchParametersIVF(sel=chosen, nprobe=lists.shape[1])
         pointers = map(faiss.swig_ptr, (lists, coarse, scores, places))
-        self.mapped.index.search_preassigned_c(
+        self.scanned.index.search_preassigned_c(
             len(queries), faiss.swig_ptr(queries), count, *pointers, False, parameters
         )
         return places
@@ -163,13 +191,7 @@ class CompressedEngine:
 
     def save(self, folder: Path) -> None:
         for name in (*FILES, *([TAIL] if self.choices.tail == TAIL else [])):
-            source, target = self.folder / name, folder / name
-            if source.resolve() == target.resolve():
-                continue
-            try:
-                os.link(source, target)
-            except OSError:  # another filesystem
-                shutil.copyfile(source, target)
+            linked(self.folder / name, folder / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +201,16 @@ class Request:
     refine: float
     tail: int
     selector: Any
+
+
+def linked(source: Path, target: Path) -> None:
+    """The same file at another path, or a copy of it on another filesystem."""
+    if source.resolve() == target.resolve():
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _tail(folder: Path, choices: Choices) -> np.ndarray | None:

@@ -88,7 +88,7 @@ class LargeBuild:
         joining.prepare(self.source.dim)
         seconds = 0.0
         with tqdm(total=len(self.source), unit=" vec", unit_scale=True, desc="join") as bar:
-            for _, (count, cpu) in finished(run(joining, joining.spans())):
+            for _, (count, cpu) in finished(run(joining, joining.layout.spans())):
                 bar.update(count)
                 seconds += cpu
         return seconds

@@ -42,6 +42,13 @@ class Layout:
         """[L + 1] place of each list's first item."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
+    def spans(self) -> list[tuple[int, int]]:
+        """Ranges of lists of about SPAN items each."""
+        total = int(self.starts[-1])
+        ends = np.searchsorted(self.starts, np.arange(SPAN, total + SPAN, SPAN))
+        cuts = np.unique(np.concatenate([[0], np.minimum(ends, len(self.sizes)), [len(self.sizes)]]))
+        return [(int(first), int(last)) for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class Joining:
@@ -70,12 +77,6 @@ class Joining:
             with (self.target / name).open("wb") as file:
                 if size:
                     os.posix_fallocate(file.fileno(), 0, size)
-
-    def spans(self) -> list[tuple[int, int]]:
-        """Ranges of lists of about SPAN items each."""
-        ends = np.searchsorted(self.layout.starts, np.arange(SPAN, self.layout.starts[-1] + SPAN, SPAN))
-        cuts = np.unique(np.concatenate([[0], np.minimum(ends, len(self.layout.sizes)), [len(self.layout.sizes)]]))
-        return [(int(first), int(last)) for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
 
     def __call__(self, span: tuple[int, int]) -> tuple[int, float]:
         """Join lists first to last; returns how many items they hold, and CPU seconds."""
@@ -132,6 +133,13 @@ def _sized(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
             os.posix_fallocate(file.fileno(), file.tell(), size)
 
 
+def mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    """The rows of a file of nothing but them, one dimension of the shape being -1; a file without bytes can't be mapped."""
+    size = path.stat().st_size
+    held = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
+    return held.view(np.ndarray).view(dtype).reshape(shape if size else [max(0, extent) for extent in shape])
+
+
 def _bytes(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
 
@@ -143,6 +151,26 @@ def _deal(part, sizes, joined, at):  # type: ignore[no-untyped-def]
         size = sizes[group]
         joined[at[group] : at[group] + size] = part[source : source + size]
         source += size
+
+
+@njit(cache=True, nogil=True)
+def _byte_of(item):  # type: ignore[no-untyped-def]
+    half = item % 16
+    return 2 * half if half < 8 else 2 * (half - 8) + 1
+
+
+@njit(cache=True, nogil=True)
+def unpack(blocks, sizes, offsets, codes):  # type: ignore[no-untyped-def]
+    """The codes [n, M / 2] of lists that `pack` wrote."""
+    at, width = 0, codes.shape[1]
+    for group in range(len(sizes)):
+        for item in range(sizes[group]):
+            shift = 4 if item % 32 >= 16 else 0
+            base = offsets[group] + item // 32 * 32 * width + _byte_of(item % 32)
+            for pair in range(width):
+                low, high = blocks[base + 32 * pair] >> shift & 15, blocks[base + 32 * pair + 16] >> shift & 15
+                codes[at + item, pair] = low | high << 4
+        at += sizes[group]
 
 
 @njit(cache=True, nogil=True)
@@ -161,10 +189,8 @@ def pack(codes, sizes, offsets, first, blocks):  # type: ignore[no-untyped-def]
         for block in range(capacity // 32):
             for item in range(min(32, size - block * 32)):
                 row = codes[at + block * 32 + item]
-                half = item % 16
-                byte = 2 * half if half < 8 else 2 * (half - 8) + 1
                 shift = 4 if item >= 16 else 0
-                to = base + byte
+                to = base + _byte_of(item)
                 for pair in range(width):
                     blocks[to + 32 * pair] |= (row[pair] & 15) << shift
                     blocks[to + 32 * pair + 16] |= (row[pair] >> 4) << shift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,7 @@ from recsys.index.exact import Hits
 from recsys.index.faiss_parts import faiss, selector
 from recsys.index.flat import FlatEngine
 from recsys.index.inverted import InvertedEngine
+from recsys.index.priced import padded
 
 SLACK = 16  # hits beyond k that are looked at for equals of the last one
 
@@ -23,12 +25,12 @@ class Preassigned(Protocol):
 
     def search_lists(self, queries: np.ndarray, k: int, lists: np.ndarray, allowed: np.ndarray | None) -> Hits: ...
 
-    def subset(self, places: np.ndarray) -> Engine: ...
+    def subset(self, places: np.ndarray, folder: Path) -> Engine: ...
 
 
 def probe_lists(engine: Engine, queries: np.ndarray, probes: int | None = None) -> np.ndarray:
     """The lists [B, P] int64 that each query [B, D] visits, the nearest first."""
-    probes = probes or engine.probes
+    probes, queries = probes or engine.probes, padded(queries, engine.dim)
     if isinstance(engine, FlatEngine):
         return np.zeros((len(queries), 1), dtype=np.int64)
     if isinstance(engine, InvertedEngine):
@@ -50,15 +52,18 @@ def search_lists(
     return ordered(wide, k)
 
 
-def subset(engine: Engine, places: np.ndarray) -> Engine:
-    """The same engine with these places [m] alone, in their order; its lists are those of the whole."""
+def subset(engine: Engine, places: np.ndarray, folder: Path) -> Engine:
+    """The same engine with these places [m] alone, in their order; its lists are those of the whole.
+
+    An engine that searches files writes them into an existing folder.
+    """
     if isinstance(engine, FlatEngine):
         part = faiss.IndexFlat(engine.dim, engine._index.metric_type)
         part.add(engine.rows(places))
         return FlatEngine(part, engine.threads)
     if isinstance(engine, InvertedEngine):
         return _inverted_subset(engine, places)
-    return _own(engine).subset(places)
+    return _own(engine).subset(places, folder)
 
 
 def ordered(hits: Hits, k: int) -> Hits:
@@ -75,6 +80,7 @@ def merged(parts: list[Hits], k: int) -> Hits:
 
 
 def _search_lists(engine: Engine, queries: np.ndarray, k: int, lists: np.ndarray, allowed: np.ndarray | None) -> Hits:
+    queries = padded(queries, engine.dim)  # with a prior, which has no weight here
     if isinstance(engine, FlatEngine):
         return engine.search(queries, k, allowed=allowed)
     if not isinstance(engine, InvertedEngine):

@@ -46,10 +46,20 @@ class Prober:
             _by_parents(
                 queries, tree.parents, self.parents_less, tree.leaves, self.less, tree.starts, visits, lists, scores
             )
-        scores *= self.tree.scale[lists]
-        if self.metric == "l2":
-            scores = np.einsum("bd,bd->b", queries, queries)[:, None] - 2 * scores
-        return lists, scores
+        return lists, self._distances(queries, lists, scores)
+
+    def distances(self, queries: np.ndarray, lists: np.ndarray) -> np.ndarray:
+        """[B, P] float32 of the centres of lists [B, P], as `probes` tells them."""
+        scores = np.empty(lists.shape, np.float32)
+        for query, own in enumerate(lists):
+            scores[query] = self.tree.leaves[own] @ queries[query] - self.less[own]
+        return self._distances(queries, lists, scores)
+
+    def _distances(self, queries: np.ndarray, lists: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        scores = scores * self.tree.scale[lists]
+        if self.metric != "l2":
+            return scores
+        return np.einsum("bd,bd->b", queries, queries)[:, None] - 2 * scores
 
     def _visits(self, count: int) -> int:
         parents = len(self.tree.parents)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from recsys.artefact import Artefact, committing, fingerprint_of, opened
+from recsys.artefact import Artefact, ArtefactError, committing, fingerprint_of, opened
 from recsys.data.vocabulary import stable_hash
-from recsys.index.envelope import Golden, SealedIndex
+from recsys.index.envelope import TOLERANCE, Golden, SealedIndex
 from recsys.index.exact import Hits
-from recsys.index.preassigned import ordered, probe_lists, search_lists, subset
+from recsys.index.preassigned import merged, ordered, probe_lists, search_lists, subset
 from recsys.index.vector_index import VectorIndex
 from recsys.value import require
 
@@ -43,9 +44,29 @@ def split_index(index: Artefact, shards: int, target_uri: str | Path) -> Artefac
             at = folder / (ROUTER if shard < 0 else _name(shard))
             at.mkdir()
             places = np.flatnonzero(number == shard)
-            VectorIndex(subset(whole.engine, places), whole.ids[places], whole.metric).save(at)
-        sealed.golden.save(folder)
+            traits = whole.changes.stored.traits.take(places)
+            VectorIndex(subset(whole.engine, places, at), whole.ids[places], whole.metric, traits).save(at)
+        _golden(sealed, [VectorIndex.load(folder / _name(shard)) for shard in range(shards)]).save(folder)
     return opened(target_uri, KIND)
+
+
+def _golden(sealed: SealedIndex, parts: list[VectorIndex]) -> Golden:
+    """The golden queries with what the parts answer together.
+
+    That is the whole's answer where engines rank all of what they visit. A compressed one ranks the best few by its
+    codes: so do its parts, each for itself, and they find what the whole finds, or better. Raises ArtefactError else.
+    """
+    golden = sealed.golden
+    if not golden.ids.size:
+        return golden
+    lists = probe_lists(sealed.index.engine, golden.queries)
+    found = merged(
+        [search_items(part, golden.queries, golden.ids.shape[1], lists) for part in parts], golden.ids.shape[1]
+    )
+    worse = (found.scores < golden.scores - TOLERANCE).any(1)
+    if worse.any():
+        raise ArtefactError(f"golden query {int(np.argmax(worse))} is answered worse by the shards than by the index")
+    return replace(golden, ids=found.ids, scores=found.scores)
 
 
 def load_shard(artefact: Artefact, shard: int, threads: int = 1) -> VectorIndex:

@@ -141,3 +141,12 @@ def test_a_tail_that_is_gone_is_named(make: Callable[..., Made], tmp_path: Path)
     replace(engine.choices, tail="gone.npy").save(tmp_path)
     with pytest.raises(ValueError, match=r"gone\.npy is missing"):
         CompressedEngine.load(tmp_path)
+
+
+def test_a_subset_has_its_half_floats(make: Callable[..., Made], tmp_path: Path) -> None:
+    engine, vectors, queries = make("cosine", DIM, "copy")
+    places = np.arange(3, N, 5)
+    part = engine.subset(places, tmp_path)
+    hits = part.search(queries, K, probes=part.lists, refine=20)
+    true = truth(vectors[np.sort(engine.order[places])], queries, "cosine")
+    np.testing.assert_array_equal(source_rows(part, hits.ids), np.sort(engine.order[places])[true.ids])

@@ -27,6 +27,7 @@ from tests.index.test_envelope import built
 from tests.index.test_vector_index import unit
 
 ITEMS, DIM = 700, 8
+NOWHERE = Path("engines in memory write nothing")
 IDS = np.sort(rng(0, "ids").choice(10_000, ITEMS, replace=False))
 SPECS = {
     "flat": IndexSpec(kind="flat"),
@@ -45,7 +46,7 @@ def together(index: VectorIndex, shards: int, queries: np.ndarray, k: int, allow
     """What a router does, without processes."""
     number = shard_of(index.ids, shards)
     places = [np.flatnonzero(number == shard) for shard in range(shards)]
-    parts = [VectorIndex(subset(index.engine, held), index.ids[held], index.metric) for held in places]
+    parts = [VectorIndex(subset(index.engine, held, NOWHERE), index.ids[held], index.metric) for held in places]
     lists = probe_lists(index.engine, queries)
     found = merged([search_items(part, queries, k, lists, allowed) for part in parts], k)
     short = np.flatnonzero(found.ids[:, -1] < 0)
@@ -107,7 +108,7 @@ def test_merging_is_sorting(scores: list[int], k: int, parts: int) -> None:
 def test_a_subset_keeps_lists_and_rows() -> None:
     index = whole("ivf")
     places = np.arange(0, ITEMS, 3)
-    part = subset(index.engine, places)
+    part = subset(index.engine, places, NOWHERE)
     assert np.array_equal(part.rows(np.arange(len(places))), index.engine.rows(places))
     assert np.array_equal(list_of_place(part), list_of_place(index.engine)[places])  # type: ignore[arg-type]
 
@@ -141,4 +142,4 @@ def test_an_engine_that_cant_is_told() -> None:
     with pytest.raises(
         ValueError, match="object can't search given lists: build the index with index.kind=flat or ivf"
     ):
-        subset(object(), np.arange(2))  # type: ignore[arg-type]
+        subset(object(), np.arange(2), NOWHERE)  # type: ignore[arg-type]
