@@ -35,7 +35,7 @@ DEFAULTS: dict[
         "query": (Tiles(64, 64, 4, 3), Tiles(64, 128, 4, 3), Tiles(128, 64, 8, 3)),
         "query-both": (Tiles(64, 128, 4, 3), Tiles(64, 128, 4, 2), Tiles(128, 64, 8, 3)),
         "vectors": (Tiles(64, 128, 4, 3), Tiles(128, 64, 4, 2), Tiles(64, 128, 8, 3)),
-        "vectors-both": (Tiles(128, 64, 4, 3), Tiles(128, 64, 4, 2), Tiles(64, 128, 8, 3)),
+        "vectors-both": (Tiles(128, 64, 4, 3), Tiles(64, 64, 4, 3), Tiles(64, 128, 8, 3)),
         "atomic": (Tiles(64, 128, 8, 3), Tiles(64, 128, 8, 2), Tiles(32, 128, 8, 2)),
     },
     100: {
