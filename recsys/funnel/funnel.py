@@ -170,10 +170,10 @@ class Funnel:
         # an unknown user's list is popular by nature, not for want of time
         rung = NAMES.get(int(answered.rung[row])) if answered.known[row] else None
         return Recommendation(
-            item_ids=tuple(self.directory.item_ids[place] for place in ids),
+            item_ids=tuple(self.directory.item_ids[int(place)] for place in ids),
             scores=tuple(answered.scores[row, :count].tolist()),
             task_scores=scores if personal else {},
-            texts=tuple(self.directory.texts[place] for place in ids),
+            texts=tuple(self.directory.texts[int(place)] for place in ids),
             source="personal" if personal else "popular",
             degraded=(*((rung,) if rung else ()), *self.intake.notes(request)),
             timings_ms=answered.timings_ms,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from recsys.batch import Batch, Jagged
 from recsys.data.features import Events, FeatureStore
 from recsys.data.spec import FIRST, PADDING, UNKNOWN, DatasetSpec
+from recsys.funnel.names import Places, Strings
 from recsys.funnel.popularity import Popularity
 from recsys.funnel.request import Asked
 from recsys.value import require
@@ -22,23 +23,21 @@ from recsys.value import require
 class Directory:
     """The data set's own ids and their vocabulary indices, both ways."""
 
-    item_ids: tuple[str, ...]  # [V], by index
-    texts: tuple[str, ...]  # [V]
+    item_ids: Sequence[str]  # [V], by index
+    texts: Sequence[str]  # [V]
     items: Mapping[str, int]
     users: Mapping[str, int]
     surfaces: Mapping[str, int]
 
     @classmethod
     def load(cls, dataset: Path) -> Directory:
-        items = pq.read_table(dataset / "items.parquet", columns=["item_id", "text"])
-        users = pq.read_table(dataset / "users.parquet", columns=["user_id"])["user_id"].to_pylist()
         surfaces = pq.read_table(dataset / "vocabulary.parquet", filters=[("column", "=", "context.surface")])
-        item_ids = [name or "" for name in items["item_id"].to_pylist()]
+        item_ids = Strings(dataset / "items.parquet", "item_id")
         return cls(
-            item_ids=tuple(item_ids),
-            texts=tuple(text or "" for text in items["text"].to_pylist()),
-            items={name: place for place, name in enumerate(item_ids) if place >= FIRST},
-            users={name: place for place, name in enumerate(users) if place >= FIRST},
+            item_ids=item_ids,
+            texts=Strings(dataset / "items.parquet", "text"),
+            items=Places(item_ids, FIRST),
+            users=Places(Strings(dataset / "users.parquet", "user_id"), FIRST),
             surfaces=dict(zip(surfaces["value"].to_pylist(), surfaces["index"].to_pylist(), strict=True)),
         )
 
