@@ -14,7 +14,7 @@ And hold out sets of concepts, not strings: "shoes red" is no new query where "r
 *Model.* A vector for each query's id learns the head by heart: where it explains the clicks, the words behind it get no
 gradient, and a query that was never typed has nothing but its words. So a query should be made of parts that other queries
 share (words, pieces of words: Joulin et al. 2016; Sennrich et al. 2016), in one table with the words of items, so that what
-both say is near from the start; a pretrained encoder does the same for words that the log has never seen. Ids, if they are
+both say is near from the start; a pretrained start does the same for words that the log has never seen. Ids, if they are
 wanted for the head, are dropped at random in training (DropoutNet, Volkovs et al. 2017). Items need their content beside
 their ids: one that nobody clicked has no id worth the name.
 
@@ -25,7 +25,8 @@ share a word and not the intent; taken blindly from the top of a word search, ma
 
 *Data.* Queries of the tail that nobody has typed yet can be made of the items' own texts (doc2query: Nogueira et al. 2019;
 InPars: Bonifacio et al. 2022; Promptagator: Dai et al. 2023), labelled by a cross encoder (GPL: Wang et al. 2022), or
-propagated along the graph of clicks. None of them may be made from the queries that one tests on.
+propagated along the graph of clicks (Craswell and Szummer 2007), which gives labels to queries that have clicks and is as good
+as the queries that share an item are alike. None of them may be made from the queries that one tests on.
 
 *Serving.* A word index beside the dense one, merged by reciprocal rank (Cormack et al. 2009) or routed by frequency, finds
 what the dense one cannot express: rare names and numbers.
@@ -49,7 +50,11 @@ Remedy
 ------
 `no_query_ids`, `no_ids`, `id_dropout`, `tempered` (power a half) and `tempered_more` (a quarter) by themselves; `combined`,
 which is dropped ids, the power a half and the mask; `no_ids_tempered`, the same without ids; `generated`, combined with three
-rows in ten made of items' texts, and `no_ids_generated`; `few_rows_hybrid` where the vocabulary has too few rows.
+rows in ten made of items' texts, and `no_ids_generated`; `few_rows_hybrid` where the vocabulary has too few rows. `capped`
+counts ten clicks of a query at most (`dropout_capped`, with dropped ids). `started`, `combined_started` and
+`generated_started` begin with words that were read before: these words are invented, so that no language model knows them,
+and what a pretrained one is for real words a decomposition of which words stand together in the items' texts is for these.
+It has seen no click.
 
 Guard
 -----
@@ -57,8 +62,10 @@ Recall of the head, for `combined` and `generated`.
 
 Control
 -------
-With a log whose queries are all as frequent, `combined` changes little. Tempered sampling alone is no cure, nor are logQ, a
-word index beside the dense one (hybrid, routed), or a teacher that learnt from the same clicks (taught). Rivals from the top
+With a log whose queries are all as frequent, `combined` changes little. Tempered sampling alone is no cure, and a cap of clicks
+is the same cure in other words; nor are logQ, a word index beside the dense one (hybrid, routed), or a teacher that learnt
+from the same clicks (taught). Labels that a walk along the clicks reaches do harm (walked, combined_walked): who clicked the
+same item, most often with a query of the head, wanted other things besides. Rivals from the top
 of a word search (mined) do harm, against the same small batches without them, and no less so when each lacks one of the query's
 words (mined_lacking): where things have many names, words don't tell who shares a word and not the intent.
 
@@ -66,9 +73,10 @@ Real data
 ---------
 Four thousand reviews of clothes are searched by their titles; the words are people's, how often a title is typed is
 simulated, and a review is relevant to its own title and to equal ones. The head is learnt by heart here, too, and titles
-never typed are hardly found. But the cause is another: neither ids nor sampling change much, a wider vector does, and words
-alone find most of the tail and little of the head. Merged lists have both, which is what the word index is for. The detector
-says `representation` of the same models.
+never typed are hardly found. But the cause is another: neither ids nor sampling change much, a wider vector does, so does a
+start from the reviews' own texts, more than one from a pretrained encoder's words, and words alone find most of the tail and
+little of the head. Merged lists have both, which is what the word index is for. The detector says `representation` of the
+same models.
 
 Cost
 ----
@@ -77,11 +85,11 @@ mined rivals a vector each; a teacher its own training. Nothing but the hybrid c
 
 Apply
 -----
-`recipe(query_ids=..., item_ids=..., dropout=..., power=..., mask=..., synthetic=...)` on your log: words of queries and
-titles as token ids, clicks as pairs, judged queries. `HashedIds(dropout=...)`, `Balanced(strength=1 - power)`,
-`InBatchSoftmax(mask="query")`, `QueryGenerator` and `ReciprocalRankFusion` are parts by themselves. For a diagnosis, judge
-items of some queries of the log and of some that it doesn't hold, and give the doctor `JudgedQueries`, `SearchRefits` and,
-if you can, `QueryBatches`.
+`recipe(query_ids=..., item_ids=..., dropout=..., power=..., cap=..., mask=..., synthetic=...)` on your log: words of queries and
+titles as token ids, clicks as pairs, judged queries. `HashedIds(dropout=...)`, `Balanced(strength=1 - power)`, `Capped`,
+`InBatchSoftmax(mask="query")`, `QueryGenerator`, `Cooccurrence`, `ClickWalk` and `ReciprocalRankFusion` are parts by
+themselves. For a diagnosis, judge items of some queries of the log and of some that it doesn't hold, and give the doctor
+`JudgedQueries`, `SearchRefits` and, if you can, `QueryBatches`.
 """
 
 from __future__ import annotations
@@ -94,14 +102,19 @@ from recsys.claims.kinds import Keeps, Moves, Reaches, Recovers
 from recsys.claims.problem import STANDARD_DIAGNOSIS, Case, Problem, Sweep
 from recsys.diagnose.diagnosis import HEALTHY
 from recsys.diagnose.tail_queries import COVERAGE, IDS, NEGATIVES, REPRESENTATION, VOCABULARY, TailQueries
+from recsys.encoders.cooccurrence import Cooccurrence
 from recsys.encoders.ids import HashedIds
 from recsys.encoders.query import Transformer
 from recsys.encoders.token_bag import TokenBag
 from recsys.losses.in_batch import InBatchSoftmax
 from recsys.recipes.cross_teacher import CrossTeacher
+from recsys.recipes.review_words import ReviewWords
+from recsys.recipes.search_prepared import PreparedTowers
 from recsys.recipes.search_towers import SearchTowers
 from recsys.rerank.fusion import ReciprocalRankFusion
 from recsys.samplers.balanced import Balanced
+from recsys.samplers.capped import Capped
+from recsys.samplers.click_walk import ClickWalk
 from recsys.samplers.lexical_negatives import LexicalNegatives
 from recsys.worlds.review_searches import ReviewSearches
 from recsys.worlds.searches import Searches
@@ -121,6 +134,7 @@ def recipe(  # noqa: PLR0913 - the knobs under study
     corrected: bool = False,
     synthetic: float = 0.0,
     batch: int = 256,
+    cap: int | None = None,
     rows: int | None = None,
     more: dict[str, Any] | None = None,
     reviews: bool = False,
@@ -131,16 +145,19 @@ def recipe(  # noqa: PLR0913 - the knobs under study
     `reviews` puts real titles and texts in place of the simulated words.
     """
     ids = HashedIds(dropout=dropout)
+    plain = Balanced(batch=batch, strength=1 - power)
+    sampler = plain if cap is None else Capped(batch=batch, strength=1 - power, cap=cap)
     held: dict[str, Any] = {
         "encoder": TokenBag(rows=rows),
         "query_ids": ids if query_ids else None,
         "item_ids": ids if item_ids else None,
-        "sampler": Balanced(batch=batch, strength=1 - power),
+        "sampler": sampler,
         "loss": InBatchSoftmax(temperature=0.3, mask="query" if mask else "item", corrected=corrected),
         "synthetic": synthetic,
     }
     place = ReviewSearches(**world) if reviews else Searches(**world)
-    return SearchTowers(world=place, **{**held, **(more or {})})
+    towers = PreparedTowers if {"start", "walk"} & {*(more or {})} else SearchTowers
+    return towers(world=place, **{**held, **(more or {})})
 
 
 def healthy(**given: Any) -> SearchTowers:
@@ -187,6 +204,8 @@ PROBLEM = Problem(
         "id_dropout": partial(recipe, dropout=0.6),
         "tempered": tempered,
         "tempered_more": partial(recipe, power=0.25),
+        "capped": partial(recipe, cap=10),
+        "dropout_capped": partial(recipe, dropout=0.6, cap=10),
         "dropout_tempered": partial(tempered, dropout=0.6),
         "combined": combined,
         "no_ids_tempered": partial(no_ids, power=0.5, mask=True),
@@ -194,6 +213,11 @@ PROBLEM = Problem(
         "generated": partial(combined, synthetic=0.3),
         "no_ids_generated": partial(no_ids, power=0.5, mask=True, synthetic=0.3),
         "generated_alone": partial(recipe, synthetic=0.3),
+        "started": partial(recipe, more={"start": Cooccurrence()}),
+        "combined_started": partial(combined, more={"start": Cooccurrence()}),
+        "generated_started": partial(combined, synthetic=0.3, more={"start": Cooccurrence()}),
+        "walked": partial(recipe, more={"walk": ClickWalk()}),
+        "combined_walked": partial(combined, more={"walk": ClickWalk()}),
         "taught": partial(combined, more={"teacher": CrossTeacher()}),
         "transformer": partial(combined, more={"encoder": Transformer(layers=1, width=32)}),
         "hybrid": partial(recipe, more={"fusion": FUSED}),
@@ -218,6 +242,8 @@ PROBLEM = Problem(
         Moves(metric=TAIL, arm="combined", versus="baseline", by=0.25),
         Moves(metric=TAIL, arm="generated", versus="baseline", by=0.25),
         Recovers(metric=TAIL, arm="generated", broken="baseline", healthy="healthy", share=0.7),
+        Moves(metric=TAIL, arm="started", versus="baseline", by=0.1),
+        Moves(metric=TAIL, arm="combined_started", versus="combined", by=0.03),
         Moves(metric=TAIL, arm="no_ids", versus="baseline", by=0.1),
         Moves(metric=TAIL, arm="generated", versus="combined", by=0.01),
         Moves(metric=TAIL, arm="generated_alone", versus="baseline", by=0.05),
@@ -229,11 +255,15 @@ PROBLEM = Problem(
     guard=(
         Keeps(metric=HEAD, arm="combined", versus="healthy", within=0.02, side="below"),
         Keeps(metric=HEAD, arm="generated", versus="healthy", within=0.02, side="below"),
+        Keeps(metric=HEAD, arm="combined_started", versus="healthy", within=0.02, side="below"),
     ),
     control=(
         Keeps(metric=TAIL, arm="combined", versus="baseline", within=0.05, at="off"),
         Keeps(metric=TAIL, arm="tempered", versus="baseline", within=0.2, side="above"),
         Keeps(metric=TAIL, arm="tempered_more", versus="baseline", within=0.2, side="above"),
+        Keeps(metric=TAIL, arm="capped", versus="tempered", within=0.03),
+        Moves(metric=TAIL, arm="walked", versus="baseline", by=-0.04),
+        Moves(metric=TAIL, arm="combined_walked", versus="combined", by=-0.03),
         Keeps(metric=TAIL, arm="combined_logq", versus="combined", within=0.03),
         Keeps(metric=TAIL, arm="taught", versus="combined", within=0.02, side="above"),
         Keeps(metric=TAIL, arm="hybrid", versus="baseline", within=0.05, side="above"),
@@ -269,6 +299,8 @@ PROBLEM = Problem(
         "reviews: combined": partial(combined, reviews=True),
         "reviews: generated": partial(combined, synthetic=0.3, reviews=True),
         "reviews: generated, wide": partial(combined, synthetic=0.3, reviews=True, more={"dim": 128}),
+        "reviews: generated, started": partial(combined, synthetic=0.3, reviews=True, more={"start": Cooccurrence()}),
+        "reviews: generated, pretrained": partial(combined, synthetic=0.3, reviews=True, more={"start": ReviewWords()}),
         "reviews: baseline, hybrid": partial(recipe, reviews=True, more={"fusion": FUSED}),
         "reviews: generated, hybrid": partial(combined, synthetic=0.3, reviews=True, more={"fusion": FUSED}),
         "reviews: generated, routed": partial(combined, synthetic=0.3, reviews=True, more={"fusion": FUSED, "fused": "unseen"}),

@@ -23,7 +23,7 @@ class TokenBag:
     def __post_init__(self) -> None:
         require(self.rows is None or self.rows >= 1, f"rows must be positive or null, got {self.rows}")
 
-    def build(self, num_tokens: int, dim: int, longest: int, seed: int) -> TextModule:
+    def build(self, num_tokens: int, dim: int, longest: int, seed: int) -> TokenBagModule:
         del longest
         return TokenBagModule(self.rows, num_tokens, dim, seed)
 
@@ -37,6 +37,12 @@ class TokenBagModule(TextModule):
         drawn = torch.randn(1 + (rows or num_tokens), dim, generator=torch_rng(seed, "init", "tokens"))
         self.table = nn.Parameter(drawn / dim**0.5)  # row 0 is padding
         self.num_hashes = 0 if rows is None else 1
+
+    @torch.no_grad()
+    def start(self, vectors: Tensor) -> None:
+        """Begin with vectors [1 + V, D]; tokens whose vector is zero keep what was drawn."""
+        require(self.num_hashes == 0, "tokens that share rows by hash have no vectors of their own to begin with")
+        self.table.copy_(torch.where(vectors.any(1)[:, None], vectors, self.table))
 
     def summed(self, tokens: Tensor) -> Tensor:
         offsets = torch.arange(0, tokens.numel() + 1, tokens.shape[1])

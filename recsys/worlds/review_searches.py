@@ -85,9 +85,18 @@ class ReviewSearches:
         return torch.stack([query, torch.where(astray, anything, by_kind[before[asked] + at])], 1)
 
 
-@lru_cache(maxsize=1)
 def reviews() -> tuple[Tensor, Tensor]:
     """Words of titles [N, 4] and of texts [N, 24], from 1 on and padded with 0, of reviews that have enough of both."""
+    return _read()[:2]
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Words as they are written, of tokens from 1 on."""
+    return _read()[2]
+
+
+@lru_cache(maxsize=1)
+def _read() -> tuple[Tensor, Tensor, tuple[str, ...]]:
     told = pq.read_table(locate(WIDEDEEP) / next(iter(WIDEDEEP.files)), columns=["Title", "Review Text"]).to_pylist()
     pairs = [
         (words_of(row["Title"]), words_of(row["Review Text"])) for row in told if row["Title"] and row["Review Text"]
@@ -102,4 +111,4 @@ def reviews() -> tuple[Tensor, Tensor]:
         if len(asked) >= 2 and len(said) >= 2 * TITLE:
             titles.append(sorted(asked) + [0] * (TITLE - len(asked)))
             texts.append(said + [0] * (TEXT - len(said)))
-    return torch.tensor(titles), torch.tensor(texts)
+    return torch.tensor(titles), torch.tensor(texts), tuple(kept)

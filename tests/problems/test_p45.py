@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from problems.p45_tail_queries import PROBLEM, recipe
 from recsys.diagnose.tail_queries import JudgedQueries, QueryBatches, SearchRefits
+from recsys.encoders.query import Transformer
 from recsys.recipe import with_steps
 from recsys.recipes.search_towers import SearchTowers
 from recsys.samplers.query_generator import QueryGenerator
@@ -99,3 +102,31 @@ def test_what_does_not_fit_is_named() -> None:
         recipe(synthetic=1.0)
     with pytest.raises(ValueError, match="num must be positive"):
         QueryGenerator(num=0)
+
+
+def test_a_start_knows_texts_and_no_click() -> None:
+    plain, begun = built("combined"), built("combined_started")
+    logs = plain.world.sample(0).logs
+    blind = replace(logs, clicks=logs.clicks.flip(0), queries=logs.queries.flip(0))
+    first, same, other = (
+        made.build(of, 0).text.get_parameter("table").detach()
+        for made, of in ((plain, logs), (begun, logs), (begun, blind))
+    )
+    assert torch.equal(same, other)
+    told = torch.zeros(len(first), dtype=torch.bool)
+    told[logs.items.unique()] = True
+    assert torch.equal(same[~told], first[~told])
+    assert float((same[told] - first[told]).norm(dim=1).min()) > 0.1
+    with pytest.raises(ValueError, match="to be a TokenBag"):
+        replace(begun, encoder=Transformer(layers=1)).build(logs, 0)
+
+
+def test_walks_add_as_many_labels_as_there_are_clicks_and_no_other_query() -> None:
+    made = built("walked")
+    logs = made.world.sample(0).logs
+    rows = made.rows(logs, 0)
+    num = len(logs.clicks)
+    assert len(rows.item) == rows.clicks == 2 * num
+    assert torch.equal(rows.item[:num], logs.clicks[:, 1])
+    assert torch.equal(rows.query[num:], logs.clicks[:, 0])
+    assert torch.equal(rows.words[num:], logs.queries[logs.clicks[:, 0]])

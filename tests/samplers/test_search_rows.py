@@ -9,6 +9,8 @@ import torch
 
 from recsys.random import torch_rng
 from recsys.samplers.balanced import Balanced
+from recsys.samplers.capped import Capped
+from recsys.samplers.click_walk import ClickWalk
 from recsys.samplers.lexical_negatives import LexicalNegatives
 from recsys.samplers.query_generator import QueryGenerator
 
@@ -23,6 +25,32 @@ def test_queries_come_as_frequency_to_the_power(power: float) -> None:
     weights = Balanced(batch=1, strength=1 - power).weights(clicks)
     share = torch.zeros(4, dtype=torch.float64).index_add_(0, clicks, weights)
     assert torch.allclose(share, (counts**power / (counts**power).sum()).double())
+
+
+@pytest.mark.parametrize(("power", "cap"), [(1.0, 5), (0.5, 20), (1.0, 1)])
+def test_clicks_beyond_the_cap_of_their_query_count_nothing(power: float, cap: int) -> None:
+    counts = torch.tensor([64, 16, 4, 1])
+    clicks = torch.arange(4).repeat_interleave(counts)
+    weights = Capped(batch=1, strength=1 - power, cap=cap).weights(clicks)
+    capped = torch.tensor([min(count, cap) ** power for count in counts.tolist()]).double()
+    for query, count in enumerate(counts.tolist()):
+        held = weights[clicks == query]
+        assert torch.allclose(held, capped[query] / capped.sum() / count)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_walks_go_as_often_as_products_of_transitions_say(rounds: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    clicks = torch.stack(
+        [torch.randint(5, (40,), generator=generator), torch.randint(7, (40,), generator=generator)], 1
+    )
+    edges = torch.zeros(5, 7, dtype=torch.float64).index_put_(tuple(clicks.T), torch.ones(()).double(), accumulate=True)
+    forth, back = edges / edges.sum(1, keepdim=True), (edges / edges.sum(0)).T
+    wanted = edges @ torch.linalg.matrix_power(back @ forth, rounds)  # [queries, items], of as many walks as clicks
+    found = ClickWalk(rounds=rounds, per_click=3000)(clicks, seed=1)
+    counts = torch.zeros_like(edges).index_put_(tuple(found.T), torch.ones(()).double(), accumulate=True) / 3000
+    assert float((counts - wanted).abs().max()) < 5 * float((wanted.max() / 3000).sqrt())
+    assert torch.equal(found, ClickWalk(rounds=rounds, per_click=3000)(clicks, seed=1))
 
 
 def test_generated_words_are_drawn_by_their_weights_without_replacement() -> None:
