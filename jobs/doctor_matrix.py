@@ -1,6 +1,7 @@
 """Every detector of the catalogue on the faults, rivals and healthy twins of every problem, where its evidence exists.
 
-A cause that a detector names on another problem's evidence is a false alarm, unless that cause was really put in.
+A cause that a detector names on another problem's evidence is a false alarm, unless that cause was really put in, or says
+no more than of what kind a label is.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from tqdm import tqdm
 
 from jobs.verdict_table import aligned
 from problems import catalogue
-from recsys.claims.records import ROOT, parse_seeds
+from recsys.claims.records import FIRST_VERDICT_SEED, ROOT, parse_seeds
 from recsys.claims.work import Unit, case_evidence, cases, split, tuned
 from recsys.cluster.start import ClusterSpec
 from recsys.cluster.tasks import run_tasks
 from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Detector, runnable
+from recsys.diagnose.label_geometry import KINDS
 from recsys.report.joint_matrix import draw
 from recsys.report.style import styled
 
@@ -40,7 +42,7 @@ class Consultation:
     @property
     def false_alarm(self) -> bool:
         """Named a cause that wasn't put in, on evidence that isn't its own problem's."""
-        fine = {HEALTHY, ABSTAIN, *self.cause.split("|")}
+        fine = {HEALTHY, ABSTAIN, *KINDS, *self.cause.split("|")}
         return self.detector != self.problem and self.said not in fine
 
 
@@ -57,13 +59,14 @@ def asked(piece: Piece) -> list[Consultation]:
     ]
 
 
-def pieces(seeds: Sequence[int]) -> list[Piece]:
+def pieces(seeds: Sequence[int], healthy: bool) -> list[Piece]:
     entries = catalogue()
     detectors = {id: entry.problem.detector for id, entry in entries.items()}
     return [
         (id, unit, detectors)
         for id, entry in entries.items()
         for unit in split(cases(entry.problem, seeds, "claim", tuned(entry.problem, list(entry.records())), {}))
+        if not healthy or unit.told["cause"] == HEALTHY
     ]
 
 
@@ -87,8 +90,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="100", help="of the cases, such as 100-102")
     parser.add_argument("--workers", type=int, default=2, help="0: in this process; else Ray tasks")
+    parser.add_argument(
+        "--healthy", action="store_true", help="only cases in which nothing is wrong; nothing is written"
+    )
     given = parser.parse_args(words)
-    work, found, failed = pieces(parse_seeds(given.seeds)), [], 0
+    seeds = parse_seeds(given.seeds)
+    work, found, failed = pieces(seeds, given.healthy), [], 0
     for piece, result in tqdm(run_tasks(asked, work, ClusterSpec(workers=given.workers)), total=len(work), unit="case"):
         if isinstance(result, Exception):
             failed += 1
@@ -99,7 +106,11 @@ def main(words: Sequence[str] | None = None) -> int:
     others = [held for held in found if held.detector != held.problem]
     alarms = [held for held in others if held.false_alarm]
     print(told(found))
+    for held in alarms:
+        print(f"{held.detector} on {held.problem} {held.setting}, seed {held.seed}: {held.said}")
     print(f"\n{len(others)} consultations on another problem's evidence, {len(alarms)} false alarms")
+    if given.healthy or min(seeds) < FIRST_VERDICT_SEED:
+        return 1 if failed else 0
     OUT.write_text(json.dumps([asdict(held) for held in found], indent=0) + "\n")
     with styled():
         draw(found).savefig(OUT.with_suffix(".svg"), metadata={"Date": None})

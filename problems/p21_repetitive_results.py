@@ -239,8 +239,8 @@ PROBLEM = Problem(
         Case(cause="embedding_collapse", arm="canonical", world=PLAIN | {"collapse": 0.94}, fresh=True),
         Case(cause="popularity_bias", arm="topk", world=PLAIN | {"popularity": 1.0}),
         Case(cause="popularity_bias", arm="topk", world=PLAIN | {"popularity": 1.5}, fresh=True),
-        Case(cause="low_nprobe", arm="topk", world=DEMANDED | {"index": FEW}),
-        Case(cause="low_nprobe", arm="topk", world={"most": 1, "intents": (0.5, 0.5), "index": {"lists": 10, "probes": 1}},
+        Case(cause="coarse_index", arm="topk", world=DEMANDED | {"index": FEW}),
+        Case(cause="coarse_index", arm="topk", world={"most": 1, "intents": (0.5, 0.5), "index": {"lists": 10, "probes": 1}},
              fresh=True),
         Case(cause="near_duplicates|single_mode_query", arm="topk", world={}),
         Case(

@@ -27,8 +27,9 @@ class CollapseDetector:
     Thresholds lie between the two groups seen on development seeds, far from both: `spread` (collapsed spaces 0 to 0.3,
     a right angle between all pairs 1.41), `at_margin` (a collapsed triplet loss is the margin to four digits), `rank`
     (a bottleneck of two gives 0.07 of the dimensions, trained towers more than 0.6), `decayed` and `grown` (weights of
-    sound runs end at 0.6 to 2.3 times their start), `idle` and `busy` (active shares of easy triplets, and of semi-hard
-    ones with the same weights), `copied` (a share of items with a copy that a clean catalogue never reached).
+    sound runs end at 0.6 to 2.3 times their start, and at 5 where they start as small as vectors of words do: growth
+    convicts only while the gradient hasn't become shorter than `settled` times its start), `idle` and `busy` (active shares of easy triplets, and
+    of semi-hard ones with the same weights), `copied` (a share of items with a copy that a clean catalogue never reached).
     `errors` is of the null that a replay is no better: three standard errors, one in 700. The effective rank alone
     doesn't see a collapse: it is free of scale.
     """
@@ -38,6 +39,7 @@ class CollapseDetector:
     rank: float = 0.3
     decayed: float = 0.25
     grown: float = 5.0
+    settled: float = 1.0
     silent: float = 0.5
     idle: float = 0.25
     busy: float = 0.5
@@ -62,7 +64,8 @@ class CollapseDetector:
     def _scores(self, signs: Signs) -> dict[str, float]:
         """Above 0 where the cause is supported; the earlier cause explains the later ones' signs."""
         lost = self._collapsed(signs)
-        grown = signs.weight > self.grown or signs.silent > self.silent
+        settled = signs.gradient < self.settled  # NaN, so unknown, isn't settled
+        grown = (signs.weight > self.grown and not settled) or signs.silent > self.silent
         decayed = signs.weight < self.decayed
         free = not (grown or decayed)
         copied = signs.copied > self.copied and signs.uncopied > self.errors

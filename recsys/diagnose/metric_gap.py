@@ -20,8 +20,8 @@ from recsys.value import require, value
 FACTORS = ("gain", "cutoff", "discount", "traffic", "labels", "pool", "features")  # what differs, offline to online
 DEEP, SHORT = 10, 3  # cutoffs of MAP@10 offline and of NDCG@3 online
 METRIC = 3  # the first three factors are of the metric itself
-COLLAPSE, SIGNAL = "grades ignored", "grades not in the features"
-TRAFFIC, LABELS, POOL, SKEW = "query mix", "biased offline labels", "candidate pool", "feature skew"
+COLLAPSE, SIGNAL = "grades_ignored", "grades_not_in_features"
+TRAFFIC, LABELS, POOL, SKEW = "query_mix", "biased_offline_labels", "candidate_pool", "feature_skew"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from recsys.calibrate.scores import population_stability
 from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Diagnosis, Evidence, Part, Row, strongest
-from recsys.diagnose.stages import IndexAudit, ScoreAudit, StageSwap, best_of, stale_share
+from recsys.diagnose.stages import COARSE_INDEX, IndexAudit, ScoreAudit, StageSwap, best_of, stale_share
 from recsys.value import value
 
 NEXT = (
@@ -39,7 +39,7 @@ class MisalignmentDetector:
     worth: float = 0.05
     needs: ClassVar[tuple[type[Part], ...]] = (IndexAudit,)
     causes: ClassVar[tuple[str, ...]] = (
-        "stale_index", "mixed_index", "coarse_index", "candidate_shift", "score_contract", "objective",
+        "stale_index", "mixed_index", COARSE_INDEX, "candidate_shift", "score_contract", "objective",
     )  # fmt: skip
 
     def __call__(self, evidence: Evidence) -> Diagnosis:
@@ -55,7 +55,7 @@ class MisalignmentDetector:
         return {
             "stale_index": float(signs.stale > self.most),
             "mixed_index": float(self.few < signs.stale <= self.most),
-            "coarse_index": float(signs.fidelity < self.fidelity),
+            COARSE_INDEX: float(signs.fidelity < self.fidelity),
             "candidate_shift": float(self._helps(signs.retrained)),
             "score_contract": float(signs.psi > self.shift and self._helps(signs.mapped)),
             "objective": float(self._helps(-signs.best)),
@@ -91,7 +91,7 @@ class MisalignmentDetector:
         return {
             "stale_index": index,
             "mixed_index": index,
-            "coarse_index": f"the index finds {signs.fidelity:.1%} of the exactly nearest",
+            COARSE_INDEX: f"the index finds {signs.fidelity:.1%} of the exactly nearest",
             "candidate_shift": f"a ranker retrained on the new candidates brings {signs.retrained.share:+.1%}",
             "score_contract": f"stability index {signs.psi:.2f}; the mapped score brings {signs.mapped.share:+.1%}",
             "objective": f"the best exchange lies {signs.best.share:+.1%} from the old system",

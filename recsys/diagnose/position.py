@@ -15,7 +15,7 @@ from recsys.propensity.clicks import click_rates
 from recsys.propensity.weights import effective_share, inverse
 from recsys.value import value
 
-POSITION, SHIFT, DELAY, MISMATCH = "position bias", "distribution shift", "label delay", "objective mismatch"
+POSITION, SHIFT, DELAY, MISMATCH = "position_bias", "distribution_shift", "label_delay", "objective_mismatch"
 FLOOR = 0.02  # of propensities
 
 

@@ -11,19 +11,22 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Diagnosis, Evidence, Part, Row
+from recsys.diagnose.stages import COARSE_INDEX
 from recsys.value import value
 
 CAUSES = {
     "embedding_collapse": "the vectors' effective rank",
-    "low_nprobe": "what exact search finds and the index doesn't",
+    COARSE_INDEX: "what exact search finds and the index doesn't",
     "popularity_bias": "what lists of different queries share",
     "near_duplicates": "twins within a list",
     "single_mode_query": "breadth of lists against breadth of clicks",
 }
-FIRST = ("embedding_collapse", "low_nprobe", "popularity_bias")  # each of them makes the signals after it, too
+FIRST = ("embedding_collapse", COARSE_INDEX, "popularity_bias")  # each of them makes the signals after it, too
 ROUNDS = 10  # of the detector's own clustering
 CLUSTERS = 48
 PLACES = 10  # of a list that users see
+FEWEST = 4  # clicks of a query by which others are looked for
+WIDE = 5  # lists' lengths looked at for distinct items
 
 
 @dataclass(frozen=True)
@@ -56,23 +59,30 @@ class Signals:
 
     duplicates: float  # share of shown items with a near-twin shown above them, the catalogue's mean taken out
     narrow: float  # nats by which clicks are spread over more clusters than as many distinct items shown
-    effective_rank: float  # of the catalogue's vectors, their mean left in
+    effective_rank: float  # of the catalogue's vectors around their mean, which adds the same to all scores of a query
     missed: float  # share of what exact search finds that wasn't found
     shared: float  # share of a list that stands in another query's list too, less the same share of clicks
     products: float  # groups of near-twins in what was found: what any reranker has to choose from
+    unreached: float  # share of clicks of whose cluster nothing was found
+    interests: float  # clicks found by some other clicks of the query as several vectors, less those by its own vector
 
 
 @value
 class Repetition:
     """Names what makes lists repetitive, from the lists, a replay with exact search, and clicks.
 
-    Each threshold lies midway between healthy and faulty settings of development seeds (docs/problems/p21.notes.md). A
-    geometric cause explains what follows from it, so the order is: collapse, then what the index missed, then what all
+    Each threshold lies midway between healthy and faulty settings of development seeds (docs/problems/p21.notes.md). Two
+    signals don't convict by themselves, since sound systems of other problems show them: few directions may be all that
+    there is to tell, so a collapse must also leave clicks `unreached`; and clicks are spread wherever users look at
+    more than the vector holds, so a query's second meaning must be one that other clicks find (`interests`). A geometric
+    cause explains what follows from it, so the order is: collapse, then what the index missed, then what all
     queries share, then twins and narrowness by how far they are over their thresholds.
     """
 
     like: float = 0.95  # cosine of near-twins
-    effective_rank: float = 12.5
+    effective_rank: float = 7.0
+    unreached: float = 0.15
+    interests: float = 0.08
     missed: float = 0.3
     shared: float = 0.05
     duplicates: float = 0.12
@@ -95,12 +105,14 @@ class Repetition:
 
     def _scores(self, seen: Signals) -> dict[str, float]:
         """Above 1 where a threshold is crossed; what wasn't measured is 0."""
+        told = not seen.unreached <= self.unreached  # without clicks nobody knows
+        several = seen.interests > self.interests
         found = {
-            "embedding_collapse": self.effective_rank / seen.effective_rank,
-            "low_nprobe": seen.missed / self.missed,
+            "embedding_collapse": self.effective_rank / seen.effective_rank * told,
+            COARSE_INDEX: seen.missed / self.missed,
             "popularity_bias": seen.shared / self.shared,
             "near_duplicates": seen.duplicates / self.duplicates,
-            "single_mode_query": seen.narrow / self.narrow,
+            "single_mode_query": seen.narrow / self.narrow * several,
         }
         return {name: max(0.0, score) if score == score else 0.0 for name, score in found.items()}
 
@@ -111,7 +123,9 @@ class Repetition:
             Row(
                 "effective rank of item vectors", seen.effective_rank, self.effective_rank, "below: embedding_collapse"
             ),
-            Row("share of exact results missed", seen.missed, self.missed, "above: low_nprobe"),
+            Row("share of clicks in clusters not found", seen.unreached, self.unreached, "below: no collapse"),
+            Row("clicks that other clicks find more of", seen.interests, self.interests, "below: one meaning"),
+            Row("share of exact results missed", seen.missed, self.missed, f"above: {COARSE_INDEX}"),
             Row("share of a list found in another query's", seen.shared, self.shared, "above: popularity_bias"),
             Row("distinct products in what was found", seen.products, PLACES, "below: no reranker can fill a page"),
         )
@@ -136,10 +150,12 @@ def signals(lists: ServedLists, exact: ExactLists | None, clicked: ClickedItems 
     return Signals(
         duplicates=float(twins(centred, lists.shown, like).double().mean()),
         narrow=float("nan") if clicks is None else _narrow(centred, lists.found, clicks, like),
-        effective_rank=effective_rank(lists.vectors),
+        effective_rank=effective_rank(lists.vectors - lists.vectors.mean(0)),
         missed=float("nan") if exact is None else _missed(lists.found, exact.found),
         shared=_shared(lists.shown) - (0.0 if clicks is None else _shared(clicks[:, : lists.shown.shape[1]])),
         products=float((~twins(centred, lists.found, like) & (lists.found >= 0)).double().sum(1).mean()),
+        unreached=float("nan") if clicks is None else _unreached(centred, lists.found, clicks),
+        interests=float("nan") if clicks is None else _interests(centred, lists, clicks, like),
     )
 
 
@@ -183,6 +199,41 @@ def _narrow(vectors: Tensor, found: Tensor, clicks: Tensor, like: float) -> floa
         num = min(len(wanted), len(listed), PLACES)
         gaps.append(_entropy(label[wanted[:num]]) - _entropy(label[listed[:num]]))
     return sum(gaps) / len(gaps)
+
+
+def _unreached(vectors: Tensor, found: Tensor, clicks: Tensor) -> float:
+    label = clusters(vectors, CLUSTERS)
+    shares = [
+        float((~torch.isin(label[clicked[clicked >= 0]], label[row[row >= 0]])).double().mean())
+        for row, clicked in zip(found, clicks, strict=True)
+        if bool((clicked >= 0).any())
+    ]
+    return sum(shares) / len(shares) if shares else float("nan")
+
+
+def _interests(vectors: Tensor, lists: ServedLists, clicks: Tensor, like: float) -> float:
+    """Every second click is to be found among as many distinct items as a list has: by the other clicks, or the query.
+
+    Vectors [N, D] are the catalogue's around their mean; NaN where no query has FEWEST clicks.
+    """
+    depth = lists.found.shape[1]
+    wide = min(WIDE * depth, len(vectors))
+    gains = []
+    for query, clicked in zip(lists.queries, clicks, strict=True):
+        clicked = clicked[clicked >= 0]
+        if len(clicked) < FEWEST:
+            continue
+        asked, wanted = clicked[::2].unique(), vectors[clicked[1::2]]
+        scores = (vectors @ vectors[asked].T).amax(1), lists.vectors @ query
+        several, one = (_answered(vectors[held.topk(wide).indices], wanted, depth, like) for held in scores)
+        gains.append(several - one)
+    return sum(gains) / len(gains) if gains else float("nan")
+
+
+def _answered(listed: Tensor, wanted: Tensor, depth: int, like: float) -> float:
+    """Share of wanted [C, D] that have a near-twin among the first `depth` distinct of listed [n, D]."""
+    again = twins(listed, torch.arange(len(listed))[None], like)[0]
+    return float((wanted @ listed[~again][:depth].T > like).any(1).double().mean())
 
 
 def _entropy(labels: Tensor) -> float:

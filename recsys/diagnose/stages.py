@@ -11,6 +11,8 @@ from torch import Tensor
 from recsys.diagnose.diagnosis import Part
 from recsys.value import require
 
+COARSE_INDEX = "coarse_index"  # a cause: the index visits too few of its lists
+
 
 @dataclass(frozen=True)
 class IndexAudit(Part):

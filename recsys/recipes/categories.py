@@ -10,17 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recsys.diagnose.diagnosis import Evidence
+from recsys.diagnose.diagnosis import Evidence, Part
 from recsys.diagnose.label_geometry import LabelledFeatures, ProbeMistakes
+from recsys.diagnose.partial_labels import DepthProbe, TreePredictions, TreeRefits
 from recsys.losses.categories import SoftmaxCE
 from recsys.random import stream_seed
 from recsys.recipe import Metrics
+from recsys.recipes.common_evidence import ROWS, vector_parts
 from recsys.taxonomy import Taxonomy
 from recsys.train.fit import Fit, Fitted, Lesson
 from recsys.value import value
 from recsys.worlds.categories import CategoryLogs
 from recsys.worlds.truth_taxonomy import CategoryTruth
 from recsys.worlds.world import World
+
+WIDER = 24  # units that a refit has more
 
 
 class CategoryWorld(World, Protocol):
@@ -108,6 +112,24 @@ class Categorise:
         return Evidence.of(
             LabelledFeatures(logs.x.numpy(), logs.label.numpy()),
             ProbeMistakes(logs.label[rows:].numpy(), predicted.numpy()),
+            *_vectors(learnt, logs),
+            *probe._tree(learnt, logs, seed),
+        )
+
+    def _tree(self, learnt: Ranked, logs: CategoryLogs, seed: int) -> tuple[Part, ...]:
+        """The categories as leaves of the tree, all labels naming one, beside a wider network's."""
+        tree, rows = self.world.taxonomy, len(logs.label) - logs.num_held_out
+        x, label = logs.x[rows:], logs.label[rows:]
+        wider = replace(self, hidden=self.hidden + WIDER).fit(logs, seed)
+        with torch.no_grad():
+            chances, others = (self._chances(held, x) for held in (learnt, wider))
+        own, more = ((tree.paths[held.argmax(1)] == tree.paths[label]).float() for held in (chances, others))
+        deepest = torch.full_like(label, tree.depth - 1)
+        levels = tree.levels(chances @ tree.inside.T.to(chances.dtype))
+        return (
+            TreePredictions(levels, tuple(map(torch.tensor, tree.parents)), tree.paths[chances.argmax(1)], deepest),
+            TreeRefits(own, own, more, coarse_share=0.0),
+            DepthProbe(torch.ones_like(label, dtype=torch.bool), torch.zeros(len(label))),
         )
 
     def _said(self, learnt: Ranked, reading: Reading, x: Tensor) -> Tensor:
@@ -147,6 +169,15 @@ class Categorise:
             return torch.arange(num)
         rows = len(logs.label) - logs.num_held_out
         return seriation(logs.x[:rows], logs.label[:rows], num)
+
+
+@torch.no_grad()
+def _vectors(learnt: Ranked, logs: CategoryLogs) -> tuple[Part, ...]:
+    """Products as the last layer sees them."""
+    model = learnt.fitted.model
+    assert isinstance(model, nn.Sequential)
+    few = logs.x[:ROWS]
+    return vector_parts(model[:-1](few), learnt.fitted.recorder, logs.label[:ROWS], few)
 
 
 def seriation(x: Tensor, label: Tensor, num: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from recsys.diagnose.diagnosis import Evidence
-from recsys.diagnose.repetition import ClickedItems, ExactLists, ServedLists
+from recsys.diagnose.stages import IndexAudit
 from recsys.evaluate.diversity import (
     alpha_dcg,
     best_alpha_dcg,
@@ -20,6 +20,7 @@ from recsys.evaluate.diversity import (
 )
 from recsys.index.vector_index import IndexSpec, VectorIndex
 from recsys.recipe import Metrics
+from recsys.recipes.common_evidence import served_parts, vector_parts
 from recsys.rerank.canonical import Canonicaliser
 from recsys.rerank.interests import Interests
 from recsys.rerank.pool import Pool, Reranker
@@ -94,10 +95,11 @@ class Diversify:
     def evidence(self, fitted: Served, logs: CatalogueLogs, seed: int) -> Evidence:
         del seed
         exact = self._pool(self._index(logs.listings, fitted.groups.unique(), logs.queries, exact=True), logs)
+        lists = fitted.pool.ids, exact.ids, fitted.shown
         return Evidence.of(
-            ServedLists(logs.listings, logs.queries, fitted.pool.ids, fitted.shown),
-            ExactLists(exact.ids),
-            ClickedItems(logs.clicks),
+            IndexAudit(logs.listings, logs.listings, fitted.pool.ids, exact.ids),
+            *vector_parts(logs.listings),
+            *served_parts((logs.listings, logs.queries), lists, logs.clicks),
         )
 
     def _index(self, listings: Tensor, ids: Tensor, queries: Tensor, exact: bool = False) -> VectorIndex:

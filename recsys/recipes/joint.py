@@ -35,6 +35,7 @@ class JointRun(Fitted):
     """A trained model with the gradients seen on the way."""
 
     trace: Trace
+    checks: tuple[Tensor, ...] = ()  # at every check, what quality() averages: [M, 2] of validation lists
 
     def stats(self) -> dict[str, float]:
         grams = torch.stack(self.trace.grams)
@@ -67,15 +68,21 @@ class TrainJoint:
     def taught(self, model: JointModel, logs: CoarseFineLogs, seed: int) -> JointRun:
         """Train this model in place."""
         trace = Trace(every=max(1, self.train.steps // TRACED))
+        checks: list[Tensor] = []
+
+        def validate(held: nn.Module) -> float:
+            checks.append(of_lists(held, logs))
+            return sum(averaged(checks[-1], logs)) / 2
+
         balanced = Balanced(self.towers.shared, len(TASKS), seed, self.balancer, trace)
         lesson = Lesson(
             (logs.train.user, logs.train.items, logs.train.clicks, logs.train.likes),
             losses_of(self, logs),
-            lambda held: sum(quality(held, logs)) / 2,
+            validate,
             backward=late(balanced, model.head(), round(self.head_from * self.train.steps)),
         )
         fitted = self.train(model, lesson, seed)
-        return JointRun(fitted.model, fitted.curve, fitted.steps, trace)
+        return JointRun(fitted.model, fitted.curve, fitted.steps, trace, tuple(checks), recorder=fitted.recorder)
 
     def evaluate(self, fitted: JointRun, logs: CoarseFineLogs, truth: Any) -> Metrics:
         """Recall of clicks and NDCG of likes, both expected over the true chances, on the test lists."""
@@ -156,20 +163,40 @@ def answers(model: nn.Module, logs: CoarseFineLogs, user: Tensor, items: Tensor)
 
 def quality(model: nn.Module, logs: CoarseFineLogs) -> tuple[float, float]:
     """Recall@100 of clicked items and NDCG@10 of liked ones on the validation lists, from logged labels."""
+    return averaged(of_lists(model, logs), logs)
+
+
+def of_lists(model: nn.Module, logs: CoarseFineLogs) -> Tensor:
+    """[M, 2] of the validation lists: clicked items that are found, and NDCG@10 of liked ones, NaN without any."""
     rows = logs.valid.user[:, None], logs.valid.items
     retrieved, ranked = answers(model, logs, *rows)
-    return recall(retrieved, *rows, logs.valid.clicks), list_ndcg(ranked, logs.valid.likes)
+    return torch.stack([found(retrieved, *rows, logs.valid.clicks).double(), ndcgs(ranked, logs.valid.likes)], dim=1)
+
+
+def averaged(lists: Tensor, logs: CoarseFineLogs) -> tuple[float, float]:
+    """Recall and NDCG of what lists [M, 2] came to."""
+    return float(lists[:, 0].sum() / logs.valid.clicks.sum()), float(lists[:, 1].nanmean())
 
 
 def recall(scores: Tensor, user: Tensor, items: Tensor, gains: Tensor) -> float:
     """Share of the gains [M, K] of shown items that are among their user's best 100 of all items; scores [U, I]."""
+    return float(found(scores, user, items, gains).sum() / gains.sum())
+
+
+def found(scores: Tensor, user: Tensor, items: Tensor, gains: Tensor) -> Tensor:
+    """[M] the gains [M, K] of shown items that are among their user's best 100."""
     mine = scores[user[:, 0]]  # [M, I]
     threshold = mine.topk(min(RECALL_AT, mine.shape[1]), dim=1).values[:, -1:]
-    return float((gains * (mine.gather(1, items) >= threshold)).sum() / gains.sum())
+    return (gains * (mine.gather(1, items) >= threshold)).sum(1)
 
 
 def list_ndcg(scores: Tensor, gains: Tensor) -> float:
     """Mean NDCG@10 of lists [M, K] ordered by scores, those without any gain left out."""
+    return float(ndcgs(scores, gains).nanmean())
+
+
+def ndcgs(scores: Tensor, gains: Tensor) -> Tensor:
+    """[M] NDCG@10 of each list, NaN without any gain."""
     order = scores.argsort(dim=1, descending=True, stable=True)
     placed, ideal = gains.gather(1, order).double(), gains.sort(dim=1, descending=True).values.double()
-    return float(ndcg(Judged(placed, ideal, (gains > 0).sum(1).double()), NDCG_AT).nanmean())
+    return ndcg(Judged(placed, ideal, (gains > 0).sum(1).double()), NDCG_AT)

@@ -14,10 +14,12 @@ from torch import nn
 from recsys.balance.balancer import norms
 from recsys.balance.norm_ema import GradNormEMA
 from recsys.diagnose import tasks as names
-from recsys.diagnose.diagnosis import Evidence
+from recsys.diagnose.diagnosis import Evidence, Part
 from recsys.diagnose.shared_encoder import REFITTED, AttributeProbe, CandidateSwap, Negatives
-from recsys.diagnose.tasks import GradientTrace, Interventions
+from recsys.diagnose.slates import LoggedSlates
+from recsys.diagnose.tasks import GradientTrace, Interventions, TaskCurves, difference_noise
 from recsys.recipes import joint
+from recsys.recipes.common_evidence import PLACES, QUERIES, clicks_of, nearest, search_parts, vector_parts
 from recsys.worlds.coarse_fine import CoarseFineLogs
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def evidence(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int) -> Evidence:
-    """Everything that SharedEncoderConflict reads."""
+    """Everything that SharedEncoderConflict reads, and what any retriever, ranker or training has."""
     separate = replace(recipe.towers, sharing="separate", stop_gradient=False)
     unclipped = replace(recipe.train, clip=None)  # each loss then trains as if the other weren't there
     alone = replace(recipe, towers=separate, balancer=None, train=unclipped, head_from=0.0).fit(logs, seed)
@@ -35,6 +37,9 @@ def evidence(recipe: TrainJoint, run: JointRun, logs: CoarseFineLogs, seed: int)
         Negatives(false_share(run.model, alone.model, logs)),
         AttributeProbe(attributes(run.model, logs), attributes(alone.model, logs)),
         interventions(recipe, (run, alone), logs, seed),
+        task_curves(run, logs),
+        slates(run.model, logs),
+        *space(run, logs),
     )
 
 
@@ -43,6 +48,52 @@ def gradient_trace(run: JointRun) -> GradientTrace:
     lengths = torch.stack([norms(gram) for gram in run.trace.grams])
     cosine = grams[:, 0, 1] / lengths.prod(dim=1)
     return GradientTrace(joint.TASKS, np.array(run.trace.steps), lengths.numpy(), cosine[:, None].numpy())
+
+
+def task_curves(run: JointRun, logs: CoarseFineLogs) -> TaskCurves:
+    """Both tasks' validation curves, with what the number of validation lists alone would make them move."""
+    checks = torch.stack(run.checks)  # [C, M, 2]
+    values = np.array([joint.averaged(held, logs) for held in run.checks])
+    late = checks[len(checks) // 3 :].numpy()
+    clicks = logs.valid.clicks.sum(1).numpy()
+    noise = [
+        difference_noise(lambda clicked, hits: float(hits.sum() / clicked.sum()), clicks, late[..., 0]),
+        difference_noise(lambda _, gains: float(np.nanmean(gains)), clicks, late[..., 1]),
+    ]
+    steps = run.steps * np.arange(1, len(checks) + 1) // len(checks)
+    return TaskCurves(joint.TASKS, steps, values, np.array(noise))
+
+
+@torch.no_grad()
+def slates(model: nn.Module, logs: CoarseFineLogs) -> LoggedSlates:
+    """Lists as they were shown, a click's like being what it should lead to; nothing was shown in random order."""
+    parts = (logs.train, logs.valid, logs.later)
+    user, items, clicks, likes = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("user", "items", "clicks", "likes")
+    )
+    return LoggedSlates(
+        position=torch.arange(1, items.shape[1] + 1).expand_as(items),
+        click=clicks,
+        score=joint.answers(model, logs, user[:, None], items)[1],
+        features=logs.attributes[items],
+        cart=likes,
+        item=items,
+        period=torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part.user) for part in parts])),
+    )
+
+
+@torch.no_grad()
+def space(run: JointRun, logs: CoarseFineLogs) -> tuple[Part, ...]:
+    """Vectors of retrieval, and what it finds and ranking shows some users who were shown lists before."""
+    assert isinstance(run.model, joint.JointModel)
+    users = logs.train.user.unique()[:QUERIES]
+    seen = run.model(logs.users[users], logs.items)
+    found = nearest(seen.find_item, seen.find_user)
+    order = joint.answers(run.model, logs, users[:, None], found)[1].topk(PLACES, dim=1).indices
+    row, place = (logs.train.clicks > 0).nonzero(as_tuple=True)
+    clicks = clicks_of(torch.stack([logs.train.user[row], logs.train.items[row, place]], dim=1), users)
+    searched = search_parts(seen.find_item, seen.find_user, clicks, found.gather(1, order))
+    return *vector_parts(seen.find_item, run.recorder), *searched
 
 
 def candidate_swap(old: nn.Module, new: nn.Module, logs: CoarseFineLogs) -> CandidateSwap:

@@ -16,6 +16,7 @@ from recsys.evaluate.nearest import by_size, nearest, recall_at_1
 from recsys.losses.triplet import EasyNegatives, Triplet, mean_of_active
 from recsys.losses.uniformity import Uniformity
 from recsys.recipe import Metrics
+from recsys.recipes.common_evidence import label_parts
 from recsys.samplers.pk import PKSampler
 from recsys.train.fit import Fit, Fitted, Lesson
 from recsys.train.record import Recorder
@@ -29,7 +30,11 @@ class Embedding:
     """A trained item tower and what its training left behind."""
 
     fitted: Fitted
-    recorder: Recorder
+    recorder: Recorder  # of the loss over all anchors, and of how many have one
+
+    def series(self) -> dict[str, Tensor]:
+        """[S] of what was recorded of every step."""
+        return self.fitted.recorder.series() | self.recorder.series()
 
 
 @value
@@ -81,7 +86,7 @@ class MetricLearning:
         def validate(model: nn.Module) -> float:
             return recall_at_1(model(features[check]), labels[check])
 
-        return Lesson((features[taken], kinds), loss, validate, draw, recorder.backward)
+        return Lesson((features[taken], kinds), loss, validate, draw)
 
     def evaluate(self, fitted: Embedding, logs: ClassLogs, truth: Any) -> Metrics:
         held = logs.part == HELD_OUT
@@ -93,7 +98,7 @@ class MetricLearning:
         shape = Shape.of(vectors)
         scores = by_size(classes[nearest(vectors)] == classes, classes)
         scores |= {"norm": shape.norm, "spread": shape.spread, "cosine": shape.cosine, "rank": shape.rank}
-        return {**scores, **self._ends(fitted.recorder), **fitted.fitted.stats()}
+        return {**scores, **self._ends(fitted), **fitted.fitted.stats()}
 
     @torch.no_grad()
     def embed(self, fitted: Embedding, logs: ClassLogs) -> Tensor:
@@ -104,12 +109,18 @@ class MetricLearning:
         train, vectors = logs.part == TRAIN, self.embed(fitted, logs)
         features = standardised(logs.features, train)
         health = EmbeddingHealth(vectors[train], logs.labels[train], features[train])
+        named = label_parts(*self._named(logs), seed)
         if self.scored != "tower":
-            return Evidence.of(health)
-        return Evidence.of(health, self._trace(fitted, vectors, logs, seed), self._replays(logs, seed))
+            return Evidence.of(health, *named)
+        return Evidence.of(health, *named, self._trace(fitted, vectors, logs, seed), self._replays(logs, seed))
+
+    def _named(self, logs: ClassLogs) -> tuple[Tensor, Tensor, int]:
+        """Features and labels of what isn't held out for the verdict, and how many of the rows check a probe."""
+        known, check = logs.part != HELD_OUT, logs.part == VALIDATION
+        return logs.features[known], logs.labels[known], int(check.sum())
 
     def _trace(self, fitted: Embedding, vectors: Tensor, logs: ClassLogs, seed: int) -> Part:
-        series, train = fitted.recorder.series(), logs.part == TRAIN
+        series, train = fitted.series(), logs.part == TRAIN
         rows = [self.sampler(logs.labels[train], step, seed) for step in range(8)]
         semihard = Triplet(negative="semihard", metric=self.metric, margin=self.margin)
         held = [semihard(vectors[train][row], logs.labels[train][row], 0) for row in rows]
@@ -137,8 +148,8 @@ class MetricLearning:
     def metric(self) -> Any:
         return self.loss.metric if isinstance(self.loss, Triplet) else "squared"
 
-    def _ends(self, recorder: Recorder) -> dict[str, float]:
-        ends = {name: tail(held) for name, held in recorder.series().items() if len(held)}
+    def _ends(self, fitted: Embedding) -> dict[str, float]:
+        ends = {name: tail(held) for name, held in fitted.series().items()}
         return ends | ({"loss/margin": ends["loss"] / self.margin} if ends and self.margin else {})
 
 

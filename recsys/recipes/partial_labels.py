@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from recsys.diagnose.diagnosis import Evidence
 from recsys.diagnose.partial_labels import DepthProbe, TreePredictions, TreeRefits
 from recsys.diagnose.word_probe import cross_fitted_log_odds
+from recsys.encoders.latent_semantic import latent_semantic, word_counts
 from recsys.encoders.words import WordBag
 from recsys.evaluate.classification import reliability
 from recsys.evaluate.hierarchy import Backoff, best_path, incoherence, inconsistent
 from recsys.losses.levels import ancestors
 from recsys.random import stream_seed
 from recsys.recipe import Metrics
+from recsys.recipes.common_evidence import ROWS, label_parts, vector_parts
 from recsys.samplers.balanced import Balanced
 from recsys.taxonomy import Taxonomy
 from recsys.train.fit import Fit, Fitted, Lesson
@@ -27,6 +29,7 @@ from recsys.worlds.truth_taxonomy import TopicTruth
 from recsys.worlds.world import World
 
 WIDER = 24  # units that a refit has more
+COMPONENTS = 32  # of the posts' words
 
 
 class Head(Protocol):
@@ -142,12 +145,26 @@ class PartialLabels:
             TreePredictions(chances, parents, self._served(chances), level[held]),
             TreeRefits(own, refits[0], refits[1], float((level < level.max()).float().mean())),
             DepthProbe(deep, cross_fitted_log_odds(logs.words, deep, self.world.num_words, seed)),
+            *vector_parts(self._vectors(fitted, logs), fitted.recorder),
+            *label_parts(*self._named(logs), seed),
         )
 
     def _model(self, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "init"))
             return nn.Sequential(self.encoder.build(self.world.num_words), self.head.build(self.encoder.dim))
+
+    def _vectors(self, fitted: Fitted, logs: TopicLogs) -> Tensor:
+        """[N, D] of some posts."""
+        assert isinstance(fitted.model, nn.Sequential)
+        return fitted.model[0](logs.words[:ROWS])
+
+    def _named(self, logs: TopicLogs) -> tuple[Tensor, Tensor, int]:
+        """Topics of the second level, of the posts whose label reaches it, and the posts' words as components."""
+        named = ancestors(self.world.taxonomy, logs.level, logs.place)[:, 1]
+        rows = (named >= 0).nonzero()[:, 0]
+        components = latent_semantic(word_counts(logs.words, self.world.num_words), COMPONENTS)
+        return components[rows], named[rows], int((rows >= len(logs.level) - logs.num_held_out).sum())
 
     @torch.no_grad()
     def _imputed(self, model: nn.Module, lesson: Lesson) -> Lesson:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from recsys.diagnose.diagnosis import Evidence
+from recsys.diagnose.diagnosis import Evidence, Part
 from recsys.encoders.int8 import quantised
 from recsys.encoders.query import HashedBag, QueryEncoder, Transformer, TransformerModule, truncated
 from recsys.losses.distil import EmbeddingDistill, ScoreDistill
 from recsys.random import stream_seed, torch_rng
 from recsys.recipe import Metrics
+from recsys.recipes.common_evidence import QUERIES, search_parts, vector_parts
 from recsys.recipes.endpoint import Endpoint
 from recsys.recipes.query_scores import agreement_of, quality, spans_of, timed
 from recsys.train.fit import Fit, Fitted, Lesson
@@ -118,10 +119,12 @@ class QueryTower:
     def evidence(self, fitted: Towers, logs: TokensLogs, seed: int) -> Evidence:
         served = self.endpoint(logs.held_out, logs.traffic, self.encoder, fitted.items.shape[1], seed)
         spans = spans_of(served, self.endpoint.budget_ms)
+        space = *vector_parts(fitted.searched), *_searched(fitted, logs)
         if self.distil is None:
-            return Evidence.of(spans)
+            return Evidence.of(spans, *space)
         models, indexes = (fitted.teacher, fitted.student), (fitted.items, fitted.searched)
-        return Evidence.of(spans, agreement_of(models, indexes, fitted.trained_on, logs.validation))
+        agreement = agreement_of(models, indexes, fitted.trained_on, logs.validation)
+        return Evidence.of(spans, agreement, *space)
 
     def _teach(self, logs: TokensLogs, seed: int) -> Fitted:
         lesson = _of_clicks(logs, logs.broad, logs.broad_clicks)
@@ -179,6 +182,13 @@ class Pair(nn.Module):
     def index(self, features: Tensor) -> Tensor:
         """[I, D] item vectors, computed once."""
         return normalize(self.item(features), dim=1)
+
+
+@torch.no_grad()
+def _searched(fitted: Towers, logs: TokensLogs) -> tuple[Part, ...]:
+    """What queries that have a click find."""
+    queries = fitted.student(logs.clicked[:QUERIES])
+    return search_parts(fitted.searched, queries, logs.clicks[:QUERIES, None])
 
 
 def _pair(encoder: QueryEncoder, logs: TokensLogs, seed: int) -> Pair:

@@ -9,24 +9,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.diagnose.diagnosis import Evidence
+from recsys.data.spec import FIRST
+from recsys.diagnose.diagnosis import Evidence, Part
 from recsys.diagnose.tail_queries import JudgedQueries, QueryBatches, SearchRefits
 from recsys.evaluate.buckets import recall_of_each
 from recsys.evaluate.lexical import BM25
 from recsys.evaluate.ranks import top_k
 from recsys.losses.in_batch import collisions
+from recsys.recipes.common_evidence import QUERIES, clicks_of, search_parts, vector_parts
 from recsys.recipes.search_model import Pair, dense, judgements, typed_times
+from recsys.train.fit import Fitted
 from recsys.worlds.searches import SearchLogs
 
 CUTOFF, BATCHES = 100, 8
 FEW = 0.005  # of a row's rivals: below, a mask has nothing to mask
 
 
-def evidence_of(recipe: Any, model: Pair, logs: SearchLogs, seed: int) -> Evidence:
+def evidence_of(recipe: Any, fitted: Fitted, logs: SearchLogs, seed: int) -> Evidence:
     """Recall of judged queries as a `SearchTowers` serves them, and of it trained again with one thing changed."""
+    model = fitted.model
+    assert isinstance(model, Pair)
     batches = _batches(recipe, logs, seed)
     refits = _refits(recipe, model, logs, float(batches.collisions.mean()), seed)
-    return Evidence.of(_judged(recipe, model, logs), batches, refits)
+    return Evidence.of(_judged(recipe, model, logs), batches, refits, *_space(fitted, model, logs))
 
 
 def _judged(recipe: Any, model: Pair, logs: SearchLogs) -> JudgedQueries:
@@ -49,6 +54,16 @@ def _judged(recipe: Any, model: Pair, logs: SearchLogs) -> JudgedQueries:
         held["ablated"] = recall_of_each(ablated, wanted, CUTOFF)
     judged = wanted.any(1)  # a query of which nothing was found relevant has no recall
     return JudgedQueries(**{name: column[judged].double().numpy() for name, column in held.items()})
+
+
+@torch.no_grad()
+def _space(fitted: Fitted, model: Pair, logs: SearchLogs) -> tuple[Part, ...]:
+    """Vectors, and what the most frequent queries find by them alone."""
+    frequent = torch.arange(min(QUERIES, len(logs.queries)))
+    items = model.item(logs.items, torch.arange(len(logs.items)) + FIRST)
+    queries = model.query(logs.queries[frequent], frequent + FIRST)
+    clicks = clicks_of(logs.clicks, frequent)
+    return *vector_parts(items, fitted.recorder), *search_parts(items, queries, clicks)
 
 
 def rarest_word(logs: SearchLogs) -> Tensor:

@@ -169,7 +169,7 @@ class SearchTowers:
 
     def evidence(self, fitted: Fitted, logs: SearchLogs, seed: int) -> Evidence:
         assert isinstance(fitted.model, Pair)
-        return evidence_of(self, fitted.model, logs, seed)
+        return evidence_of(self, fitted, logs, seed)
 
     def _taught(self, logs: SearchLogs, seed: int) -> nn.Module | None:
         if self.teacher is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from recsys.losses.distil import ListDistillation
 from recsys.losses.own_negatives import OwnNegatives
 from recsys.losses.softmax import SampledSoftmax
 from recsys.random import torch_rng
-from recsys.train.fit import Fit, Lesson
+from recsys.train.fit import Fit, Fitted, Lesson
+from recsys.train.record import Recorder
 from recsys.value import require, value
 from recsys.worlds.latent_search import SearchLogs
 
@@ -31,6 +32,7 @@ class Bundle:
     queries: Tensor  # [Q, D] norm 1
     items: Tensor  # [I, D] norm 1
     parameters: float
+    recorder: Recorder = field(default_factory=Recorder)  # of the fine-tuning
 
     def scores(self, items: Tensor) -> Tensor:
         """[Q, C] inner products of every query with its own items [Q, C]."""
@@ -74,8 +76,8 @@ class Retriever:
         """The towers after fine-tuning; `ranked` are the old candidates [Q, C] and the ranker's scores of them."""
         more = self._further(logs, (ranked[0], ranked[1].detach()), seed) if self.mined or self.distilled else None
         towers = copy.deepcopy(towers)
-        self._train(towers, logs, logs.pairs, (self.late, self.tuned_temperature, seed), more)
-        return self.bundle(towers, logs)
+        trained = self._train(towers, logs, logs.pairs, (self.late, self.tuned_temperature, seed), more)
+        return replace(self.bundle(towers, logs), recorder=trained.recorder)
 
     @torch.no_grad()
     def bundle(self, towers: Towers, logs: SearchLogs) -> Bundle:
@@ -89,7 +91,7 @@ class Retriever:
         pairs: Tensor,
         how: tuple[Fit, float, int],
         more: Callable[..., Any] | None,
-    ) -> None:
+    ) -> Fitted:
         fit, temperature, seed = how
         queries, items = standard(logs.queries), standard(logs.items)
 
@@ -100,7 +102,7 @@ class Retriever:
             plain = SampledSoftmax(corrected=False)(query / temperature, pool, torch.arange(len(what)))
             return plain.mean() if more is None else more(model, (query, vectors, who), plain)
 
-        fit(towers, Lesson((pairs,), loss), seed)
+        return fit(towers, Lesson((pairs,), loss), seed)
 
     def _further(self, logs: SearchLogs, ranked: tuple[Tensor, Tensor], seed: int) -> Callable[..., Tensor]:
         items, generator = standard(logs.items), torch_rng(seed, "mined")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-from recsys.diagnose.diagnosis import Evidence
+from recsys.diagnose.diagnosis import Evidence, Part
 from recsys.diagnose.stages import IndexAudit, ScoreAudit, StageSwap
+from recsys.recipes.common_evidence import QUERIES, clicks_of, served_parts, vector_parts
 from recsys.recipes.pipeline import Deployment, Pipeline, clicks_found, exact, shown
 from recsys.worlds.latent import TRAIN, VALIDATION
 from recsys.worlds.latent_search import SearchLogs
@@ -29,7 +31,8 @@ def stage_evidence(
         return clicks_found(top, logs.answers[check])
 
     swap = StageSwap(outcome(before), outcome(after), **{name: outcome(pipe) for name, pipe in exchanged.items()})
-    return Evidence.of(_index(after, check), ScoreAudit(*fed), swap)
+    vectors = vector_parts(after.bundle.items[after.listed], after.bundle.recorder)
+    return Evidence.of(_index(after, check), ScoreAudit(*fed), swap, *vectors, *_served(after, logs))
 
 
 def _index(pipe: Pipeline, check: Tensor) -> IndexAudit:
@@ -40,3 +43,12 @@ def _index(pipe: Pipeline, check: Tensor) -> IndexAudit:
         found=pipe.candidates.items[check],
         exact=exact(pipe, check),
     )
+
+
+def _served(pipe: Pipeline, logs: SearchLogs) -> tuple[Part, ...]:
+    """Lists of training queries, of which there are organic clicks."""
+    wanted = (logs.part == TRAIN).nonzero().squeeze(1)[:QUERIES]
+    rows = torch.zeros(len(logs.part), dtype=torch.bool).index_fill(0, wanted, True)
+    found = pipe.candidates.items[rows]
+    lists = found, exact(pipe, rows), shown(pipe.ranker.model, pipe.features[rows], found)
+    return served_parts((pipe.stored, pipe.bundle.queries[rows]), lists, clicks_of(logs.pairs, wanted))

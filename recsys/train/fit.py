@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from recsys.random import torch_rng
+from recsys.train.record import Recorder
 from recsys.train.schedule import warmup_cosine
 from recsys.value import require, value
 
@@ -30,11 +31,12 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model with its validation curve."""
+    """A trained model with its validation curve, and a record of its steps where it was trained by itself."""
 
     model: nn.Module
     curve: tuple[float, ...]  # validation at evenly spaced steps, the last one at the end; empty without validation
     steps: int
+    recorder: Recorder = field(default_factory=Recorder, kw_only=True)
 
     def stats(self) -> dict[str, float]:
         """parameters, steps, validation, unsettled: the reserved metrics by which arms are held to be fair.
@@ -68,19 +70,21 @@ class Fit:
         rows = draws(lesson, self.batch, seed)
         optimiser = self.optimiser(model.parameters())
         backward = lesson.backward(model) if lesson.backward else _summed
-        marks, curve = self.marks(), []
+        marks, curve, recorder = self.marks(), [], Recorder()
         for step in range(self.steps):
             self.schedule(optimiser, step)
             taken = next(rows)
             model.train()
             optimiser.zero_grad(set_to_none=True)
-            backward(lesson.loss(model, *(column[taken] for column in lesson.columns)))
+            losses = lesson.loss(model, *(column[taken] for column in lesson.columns))
+            backward(losses)
+            recorder.step(losses, model)
             if self.clip is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), self.clip)
             optimiser.step()
             if lesson.validate and step + 1 in marks:
                 curve.append(validated(model, lesson))
-        return Fitted(model.eval(), tuple(curve), self.steps)
+        return Fitted(model.eval(), tuple(curve), self.steps, recorder=recorder)
 
     def together(self, models: Sequence[nn.Module], lessons: Sequence[Lesson], seeds: Sequence[int]) -> list[Fitted]:
         """Train one copy for each seed as one batched model: to the same weights, in a part of the time.

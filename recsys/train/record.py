@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from recsys.train.fit import Backward
-
 
 @dataclass
 class Recorder:
-    """Collects a row a step, as `Lesson.backward`: norms are of all parameters, of the gradient before clipping."""
+    """Rows of numbers by name, one number a step."""
 
-    gradients: list[float] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
     rows: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, **values: Tensor | float) -> None:
@@ -23,22 +20,19 @@ class Recorder:
         for name, held in values.items():
             self.rows.setdefault(name, []).append(float(held))
 
-    def backward(self, model: nn.Module) -> Backward:
-        def run(losses: Tensor) -> None:
-            losses.sum().backward()
-            self.gradients.append(_norm([p.grad for p in model.parameters() if p.grad is not None]))
-            self.weights.append(_norm(list(model.parameters())))
-
-        return run
+    def step(self, losses: Tensor, model: nn.Module) -> None:
+        """After the backward pass and before clipping: the summed loss, norms of the gradient and of all parameters."""
+        held = list(model.parameters())
+        gradient = norm(p.grad for p in held if p.grad is not None)
+        self.note(loss=losses.detach().sum(), gradient=gradient, weight=norm(held))
 
     def series(self) -> dict[str, Tensor]:
-        """[S] of each row, gradient and weight among them."""
-        return {
-            name: torch.tensor(held)
-            for name, held in {**self.rows, "gradient": self.gradients, "weight": self.weights}.items()
-        }
+        """[S] of each row."""
+        return {name: torch.tensor(held) for name, held in self.rows.items()}
 
 
 @torch.no_grad()
-def _norm(tensors: list[Tensor]) -> float:
-    return float(torch.stack([held.square().sum() for held in tensors]).sum().sqrt()) if tensors else 0.0
+def norm(tensors: Iterable[Tensor]) -> float:
+    """Euclidean, of all of them as one vector; 0 without any."""
+    squares = [held.square().sum() for held in tensors]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

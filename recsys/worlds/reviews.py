@@ -6,17 +6,17 @@ import re
 import zlib
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from recsys.data.packages import WIDEDEEP, locate
-from recsys.random import rng, torch_rng
+from recsys.encoders.latent_semantic import latent_semantic
+from recsys.random import torch_rng
 from recsys.taxonomy import Taxonomy
 from recsys.value import value
 from recsys.worlds.categories import CategoryLogs
@@ -78,16 +78,7 @@ def labels() -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=4)
 def vectors(dim: int) -> Tensor:
     """[N, dim] latent semantic analysis of the reviews' words (Deerwester et al., 1990), each feature of variance 1."""
-    counts = _counted([text for *_, text in reviews()])
-    num = len(reviews())
-    in_reviews = np.bincount(counts.indices, minlength=WORDS)
-    weights = (1 + np.log(counts.data)) * np.log(num / np.maximum(in_reviews, 1))[counts.indices]
-    weights /= np.sqrt(np.add.reduceat(weights**2, counts.indptr[:-1])).repeat(np.diff(counts.indptr))
-    tfidf = sp.csr_array((weights, counts.indices, counts.indptr), counts.shape)
-    left, sizes, right = cast(Any, svds)(tfidf, k=dim, v0=rng(0, "svd").standard_normal(min(num, WORDS)))
-    signs = np.sign(right[np.arange(dim), np.abs(right).argmax(1)])  # an eigenvector's sign is nobody's choice
-    found = torch.from_numpy((left * (sizes * signs))[:, ::-1].copy()).float()
-    return (found - found.mean(0)) / found.std(0)
+    return latent_semantic(_counted([text for *_, text in reviews()]), dim)
 
 
 def words_of(text: str) -> list[str]:

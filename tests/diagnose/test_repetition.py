@@ -36,7 +36,7 @@ def evidence(**world) -> Evidence:
         ({"most": 1, "intents": (0.7, 0.3)}, "single_mode_query"),
         (PLAIN | {"collapse": 0.92}, "embedding_collapse"),
         (PLAIN | {"popularity": 1.2}, "popularity_bias"),
-        ({"most": 1, "intents": (0.34, 0.33, 0.33), "index": FEW}, "low_nprobe"),
+        ({"most": 1, "intents": (0.34, 0.33, 0.33), "index": FEW}, "coarse_index"),
     ],
 )
 def test_strengths_that_no_case_names(world, cause: str) -> None:
