@@ -74,6 +74,14 @@ def test_cases_are_complete(id: str) -> None:
 
 
 @each_problem
+def test_causes_have_one_style_in_the_code_and_in_the_records(id: str) -> None:
+    laws.causes_have_one_style(load(id).problem)
+    cases = [record for record in records(id) if record.kind == "case"]
+    named = {name for case in cases for name in (*case.told["cause"].split("|"), case.told["diagnosis"]["cause"])}
+    assert all(laws.CAUSE.fullmatch(name) for name in named)
+
+
+@each_problem
 def test_every_cell_can_be_built(id: str) -> None:
     assert len(list(laws.every_cell_builds(load(id).problem, knobs(id)))) > 3
 

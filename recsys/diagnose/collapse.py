@@ -28,8 +28,9 @@ class CollapseDetector:
     a right angle between all pairs 1.41), `at_margin` (a collapsed triplet loss is the margin to four digits), `rank`
     (a bottleneck of two gives 0.07 of the dimensions, trained towers more than 0.6), `decayed` and `grown` (weights of
     sound runs end at 0.6 to 2.3 times their start, and at 5 where they start as small as vectors of words do: growth
-    convicts only while the gradient hasn't become shorter than `settled` times its start), `idle` and `busy` (active shares of easy triplets, and
-    of semi-hard ones with the same weights), `copied` (a share of items with a copy that a clean catalogue never reached).
+    convicts only while the gradient hasn't become shorter than `settled` times its start), `idle` and `busy` (active
+    shares of easy triplets, and of semi-hard ones with the same weights), `copied` (a share of items with a copy that a
+    clean catalogue never reached).
     `errors` is of the null that a replay is no better: three standard errors, one in 700. The effective rank alone
     doesn't see a collapse: it is free of scale.
     """

@@ -15,11 +15,20 @@ from recsys.report.style import COLOURS, GRID, INK, plain_axes
 class Asked(Protocol):
     """A detector (the id of its problem) on evidence of a problem with a cause put in."""
 
-    problem: str
-    cause: str
-    detector: str
-    said: str
-    false_alarm: bool
+    @property
+    def problem(self) -> str: ...
+
+    @property
+    def cause(self) -> str: ...
+
+    @property
+    def detector(self) -> str: ...
+
+    @property
+    def said(self) -> str: ...
+
+    @property
+    def false_alarm(self) -> bool: ...
 
 
 def draw(found: Sequence[Asked]) -> Figure:

@@ -110,3 +110,9 @@ def test_the_tail_is_the_last_tenth() -> None:
     assert tail(torch.arange(20.0)) == 18.5
     with pytest.raises(ValueError, match="empty"):
         tail(torch.zeros(0))
+
+
+def test_weights_that_grew_in_a_run_that_settled_are_no_fault() -> None:
+    falling, weight = torch.linspace(1.0, 0.01, 50), torch.linspace(1.0, 8.0, 50)
+    assert said(BALL, TrainingTrace(falling, triplets=False, gradient=falling, weight=weight)) == HEALTHY
+    assert said(BALL, TrainingTrace(falling, triplets=False, gradient=1 / falling, weight=weight)) == "learning_rate"

@@ -79,3 +79,39 @@ def test_clusters_of_separate_directions() -> None:
     vectors = normalize(torch.eye(5)[label] + 0.05 * torch.randn(90, 5, generator=torch_rng(0, "v")), dim=1)
     found = clusters(vectors, 3)
     assert len(set(zip(label.tolist(), found.tolist(), strict=True))) == 3
+
+
+def sphere(num: int, dim: int, seed: int) -> torch.Tensor:
+    return normalize(torch.randn(num, dim, generator=torch_rng(seed, "sphere")), dim=1)
+
+
+def test_few_directions_are_no_collapse_where_clicks_are_found() -> None:
+    items = sphere(400, 6, 0)
+    queries, found = items[:100], (items[:100] @ items.T).topk(40).indices
+    near = found[:, :20]
+    lists = ServedLists(items, queries, found, found[:, :10])
+    assert Repetition()(Evidence.of(lists, ExactLists(found), ClickedItems(near))).cause == HEALTHY
+    anywhere = torch.randint(400, near.shape, generator=torch_rng(0, "clicks"))
+    assert Repetition()(Evidence.of(lists, ExactLists(found), ClickedItems(anywhere))).cause == "embedding_collapse"
+
+
+def test_a_common_offset_of_all_vectors_changes_no_list_and_no_diagnosis() -> None:
+    plain = evidence(**PLAIN)
+    lists = plain.get(ServedLists)
+    moved = torch.cat([lists.vectors, torch.full((len(lists.vectors), 1), 3.0)], 1)
+    queries = torch.cat([lists.queries, torch.ones(len(lists.queries), 1)], 1)
+    far = ServedLists(normalize(moved, dim=1), normalize(queries, dim=1), lists.found, lists.shown)
+    said = Repetition()(Evidence.of(far, plain.get(ExactLists), plain.get(ClickedItems)))
+    assert said.cause == HEALTHY
+
+
+def test_clicks_spread_without_modes_are_no_second_meaning() -> None:
+    items = sphere(1500, 24, 1)
+    queries = items[:100]
+    found = (queries @ items.T).topk(100).indices
+    spread = torch.multinomial((4 * queries @ items.T).exp(), 24, generator=torch_rng(1, "clicks"))
+    lists = ServedLists(items, queries, found, found[:, :10])
+    said = Repetition()(Evidence.of(lists, ExactLists(found), ClickedItems(spread)))
+    rows = {row.signal: row.value for row in said.evidence}
+    assert rows["entropy of clicks less that of lists"] > Repetition().narrow
+    assert said.cause == HEALTHY

@@ -23,6 +23,7 @@ from recsys.worlds.world import Blindfolded
 
 SEED = 1
 FEW_KNOBS = 5
+CAUSE = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
 def story_has_its_parts(story: Mapping[str, str]) -> None:
@@ -74,6 +75,15 @@ def cases_are_complete(problem: Problem) -> None:
     for cause, fresh in causes.items():
         assert True in fresh, f"{cause}: no setting that was never looked at in development"
     assert len(set(causes) - {HEALTHY}) >= 2, "a detector that knows one cause only has no rival to reject"
+
+
+def causes_have_one_style(problem: Problem) -> None:
+    """Words joined by underscores; the causes put in are of those that the detector knows."""
+    assert problem.detector is not None
+    for cause in problem.detector.causes:
+        assert CAUSE.fullmatch(cause), f"a cause is called {cause!r}: words in lower case, joined by underscores"
+    put_in = {name for case in problem.cases for name in case.cause.split("|")}
+    assert put_in <= {HEALTHY, *problem.detector.causes}
 
 
 def every_cell_builds(problem: Problem, knobs: Knobs) -> Iterator[tuple[str, Recipe]]:
