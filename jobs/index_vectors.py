@@ -20,6 +20,7 @@ from recsys.index.build_small import build_small
 from recsys.index.in_force import InForce
 from recsys.index.plan import Budgets, planned
 from recsys.index.source import VECTORS, Source, opened_source
+from recsys.index.trials import tried
 from recsys.index.vector_index import IndexSpec, Traits, VectorIndex, checked_vectors
 from recsys.index.vectors_folder import KINDS, Asked
 from recsys.value import require, value
@@ -53,9 +54,11 @@ def index_vectors_settings(config: DictConfig) -> IndexVectorsSettings:
 def build(settings: IndexVectorsSettings) -> None:
     source, traits = _given(settings)
     plan = planned(source, settings.index, settings.budgets, settings.tail, settings.shard_items)
+    dev, test = _queries(settings)
+    if settings.index.lists is None:
+        plan = tried(plan, source, dev.queries, settings.budgets, partial(print, flush=True))
     for line in plan.lines():
         print(line, flush=True)
-    dev, test = _queries(settings)
     out, origin = Path(settings.out), _origin(source)
     if plan.large is None:
         spec = replace(settings.index, kind=plan.engine, recall_target=plan.recall)

@@ -21,8 +21,8 @@ from recsys.index.envelope import GOLDEN, SAMPLED_ROWS, TOP, Golden, cosines
 from recsys.index.ids import Ids
 from recsys.index.large import K, LargeBuild, LargeSpec, sampled
 from recsys.index.layout import write_layout
-from recsys.index.pilot import enough, forecast
-from recsys.index.plan import Budgets, Plan
+from recsys.index.pilot import Forecast, enough, forecast
+from recsys.index.plan import Budgets, Plan, query_ms
 from recsys.index.priced import Priced
 from recsys.index.source import Source
 from recsys.index.stored import Stored
@@ -38,6 +38,7 @@ from recsys.value import require
 
 Say = Callable[[str], None]
 PILOT_ROWS, PILOT_QUERIES = 1_000_000, 200
+CANDIDATES = 2.0  # times k, that a forecast is of
 USERS = "ood"  # the kind of queries that an index is tuned for
 
 
@@ -68,8 +69,7 @@ class LargeIndex:
         spec = replace(spec, parts=spec.parts * source.dim // self.source.dim)
         passing = Passing.of(self.dev, self._weights())
         build = LargeBuild(source, spec, passing.queries(source.dim), working(out))
-        if len(self.dev.queries):
-            self._foretell(build, say)
+        told = self._foretell(build, say) if len(self.dev.queries) else None
         cost = build.encode(run)
         plain, weighted = passing.answered(truth_of(build.work, build.shards, min(K, len(self.source))).ids)
         dev, test = self.dev, self.test
@@ -86,11 +86,33 @@ class LargeIndex:
             index = self._stored(folder, engine, passing.few, weighted)
             meta |= {"lists": engine.lists, "probes": engine.probes, "large": asdict(spec), "queries": len(dev.queries)}
             meta |= measurements(engine, test or {USERS: dev}, say)
+            meta["plan"] = self._compared(told, meta, cost["cpu_seconds"], folder)
             meta |= {"cost": cost, "us_a_vector": us_a_vector(cost["cpu_seconds"], len(self.source))}
             golden(index, engine, dev.queries, self.source).save(folder)
             meta["wall_seconds"] = round(time.perf_counter() - began, 1)
         shutil.rmtree(build.work, ignore_errors=True)
         return opened(out, KIND, verify=False)
+
+    def _compared(
+        self, told: Forecast | None, meta: Mapping[str, Any], seconds: Mapping[str, float], folder: Path
+    ) -> dict[str, Any]:
+        """What the plan foretold beside what came of it."""
+        predicted: dict[str, Any] = {"bytes": self.plan.disk_bytes, "cpu_seconds": round(self.plan.cpu_seconds, 3)}
+        if told is not None:
+            predicted |= {"recall": round(told.recall, 6), "probes": told.probes, "cpu_ms": round(self._ms(told), 4)}
+        actual = {
+            "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+            "cpu_seconds": round(sum(seconds.values()), 3),
+            "recall": meta[RECALL],
+            "probes": meta["probes"],
+            "cpu_ms": meta.get(f"cpu_ms_{USERS}"),
+        }
+        reasons, tried = list(self.plan.reasons), dict(self.plan.tried)
+        return {"predicted": predicted, "actual": actual, "tried": tried, "reasons": reasons}
+
+    def _ms(self, told: Forecast) -> float:
+        assert self.plan.large is not None
+        return query_ms(len(self.source), self.plan.large, self.source.dim, told.probes, CANDIDATES)
 
     def _weights(self) -> tuple[float, ...]:
         """Of the prior, at which probes are measured."""
@@ -115,12 +137,17 @@ class LargeIndex:
         write_layout(folder, {**index.manifest, "tuning": tuning.plain()})
         return index
 
-    def _foretell(self, build: LargeBuild, say: Say) -> None:
+    def _foretell(self, build: LargeBuild, say: Say) -> Forecast:
         tree, _, _ = build.trained()
         rows = sampled(self.source, PILOT_ROWS, build.spec.seed + 1)
         some = spread(self.dev.queries, PILOT_QUERIES)
         told = enough(forecast(tree, rows, self.source, some, rungs(len(tree))), self.plan.recall)
-        say(f"predicted: recall {told.recall:.3f} at {told.probes} lists, from {len(rows)} sampled vectors")
+        way = f"recall {told.recall:.3f} at {told.probes} lists in {self._ms(told):.2f} CPU ms"
+        say(f"predicted: {way}, from {len(rows)} sampled vectors")
+        latency = self.budgets.latency_ms
+        if told.recall < self.plan.recall or (latency is not None and self._ms(told) > latency):
+            say(f"predicted: recall {self.plan.recall:g} won't be reached in {latency or self._ms(told):.2f} CPU ms")
+        return told
 
     def _tuned(self, folder: Path, dev: Asked, say: Say) -> Way:
         engine, target = CompressedEngine.load(folder), self.plan.recall

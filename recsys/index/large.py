@@ -111,20 +111,24 @@ class LargeBuild:
         if not done.is_file():
             began = time.thread_time()
             rows = sampled(self.source, SAMPLE * self.spec.lists, self.spec.seed)
-            # where norms differ, a list's rare long vector would be cut to its others' span
-            unit = self.spec.metric == "cosine"
             dim = self.dim
-            tree = Tree.train(rows[:, :dim], self.spec.lists, self.spec.seed, spherical=unit)
+            tree = Tree.train(rows[:, :dim], self.spec.lists, self.spec.seed, spherical=self.spec.metric == "cosine")
             own = tree.assign(rows)
             if isinstance(self.source, Priced):
                 tree = tree.with_prior(own, rows[:, dim])
-            residuals = rows - tree.centres[own]
-            spread = spreads(residuals[:, :dim], own, len(tree)) if unit else np.ones(len(tree), np.float32)
-            codec = Codec.train(residuals, spread, own, self.spec.parts, even=self.spec.metric != "inner_product")
+            codec = codec_of(rows - tree.centres[own], own, tree, self.spec)
             tree.save(self.work)
             codec.save(self.work)
             write_file(done, json.dumps({"train": round(time.thread_time() - began, 3)}).encode())
         return Tree.load(self.work), Codec.load(self.work), json.loads(done.read_bytes())
+
+
+def codec_of(residuals: np.ndarray, own: np.ndarray, tree: Tree, spec: LargeSpec) -> Codec:
+    """From residuals [n, D or W] of the lists [n]; what is behind D, a prior, has no say in how wide a list is."""
+    # where norms differ, a list's rare long vector would be cut to its others' span
+    unit, dim = spec.metric == "cosine", tree.leaves.shape[1]
+    spread = spreads(residuals[:, :dim], own, len(tree)) if unit else np.ones(len(tree), np.float32)
+    return Codec.train(residuals, spread, own, spec.parts, even=spec.metric != "inner_product")
 
 
 def sampled(source: Source, count: int, seed: int) -> np.ndarray:

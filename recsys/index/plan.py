@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from typing import Any, Literal
 
 from recsys.index.large import LargeSpec
+from recsys.index.probing import parents_visited
 from recsys.index.source import Source
 from recsys.index.spec import IndexSpec
-from recsys.index.tree import SAMPLE
+from recsys.index.tree import SAMPLE, parents_for
 from recsys.value import require, value
 
 Tail = Literal["auto", "none", "copy", "source"]
@@ -16,8 +18,11 @@ LISTS_A_ROOT = 5.0  # lists over the square root of the items, rounded to a powe
 WHOLE_RECALL = 0.96  # that bytes reach among many items; above it, half floats settle the best
 MANY = 5_000_000
 TREE_BYTES = 3  # of float32 vectors a list: the tree, faiss's copy of it, and what a query works with
+# CPU microseconds of a query: a leaf looked at, a list visited, a code scanned, a candidate ranked
+LOOK, VISIT, SCAN, RANK = 0.0073, 0.086, 0.00095, 0.16
 # CPU microseconds a vector of 64 dimensions, on one core of the machine in bench/ann_10m.json
 READ, ENCODE, JOIN = 0.65, 0.35, 0.5  # reading with sorting by list
+START = 4.5  # seconds, whatever the size: compiled code is loaded, codes are trained
 ASSIGN_A_ROOT, TRAIN_A_ROOT = (
     0.022,
     0.16,
@@ -50,6 +55,9 @@ class Plan:
     disk_bytes: int
     cpu_seconds: float
     reasons: tuple[str, ...]
+    tried: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what layouts cost over the rule's, and what trying them took
 
     def lines(self) -> Iterator[str]:
         yield from self.reasons
@@ -109,8 +117,26 @@ def memory_of(items: int, dim: int, lists: int, parts: int) -> int:
 
 
 def predicted_cpu(items: int, dim: int, lists: int) -> float:
-    a_vector = READ + ENCODE * dim / 64 + JOIN + ASSIGN_A_ROOT * lists**0.5 * dim / 64
-    return 1e-6 * (items * a_vector + min(items, SAMPLE * lists) * TRAIN_A_ROOT * lists**0.5 * dim / 64)
+    return assigned_cpu(items, dim, lists) + trained_cpu(min(items, SAMPLE * lists), dim, lists) + START
+
+
+def assigned_cpu(items: int, dim: int, lists: int, codes: int = 1) -> float:
+    """Seconds to read, assign, and encode and join so many times."""
+    return 1e-6 * items * (READ + codes * (ENCODE * dim / 64 + JOIN) + ASSIGN_A_ROOT * lists**0.5 * dim / 64)
+
+
+def trained_cpu(rows: int, dim: int, lists: int) -> float:
+    return 1e-6 * rows * TRAIN_A_ROOT * lists**0.5 * dim / 64
+
+
+def query_ms(items: int, spec: LargeSpec, dim: int, probes: int, refine: float) -> float:
+    """CPU of a query for 100, in a batch: fitted to ways of 1 and 10 million vectors (2026-11, AVX-512), most within a tenth."""
+    parents = parents_for(spec.lists)
+    visited = parents_visited(probes, parents, spec.lists)
+    looked = spec.lists if 2 * visited >= parents else parents + visited * spec.lists / parents
+    scanned = items * probes / spec.lists
+    ranked = 100 * refine
+    return 1e-3 * (VISIT * probes + (LOOK * looked + RANK * ranked) * dim / 64 + SCAN * scanned * spec.parts / 64)
 
 
 def _parts(items: int, dim: int, lists: int, memory_gb: float | None) -> tuple[int, str]:

@@ -62,8 +62,11 @@ class Prober:
         return np.einsum("bd,bd->b", queries, queries)[:, None] - 2 * scores
 
     def _visits(self, count: int) -> int:
-        parents = len(self.tree.parents)
-        return min(parents, FEWEST_PARENTS + -(-count * LEAVES_A_PROBE * parents // len(self.tree)))
+        return parents_visited(count, len(self.tree.parents), len(self.tree))
+
+
+def parents_visited(probes: int, parents: int, lists: int) -> int:
+    return min(parents, FEWEST_PARENTS + -(-probes * LEAVES_A_PROBE * parents // lists))
 
 
 def _half_norms(centres: np.ndarray, metric: Metric) -> np.ndarray:

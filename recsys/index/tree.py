@@ -41,12 +41,14 @@ class Tree:
     )
 
     @classmethod
-    def train(cls, sample: np.ndarray, leaves: int, seed: int, spherical: bool = False) -> Self:
+    def train(
+        cls, sample: np.ndarray, leaves: int, seed: int, spherical: bool = False, rounds: int = WHOLE_ROUNDS
+    ) -> Self:
         """A tree of so many leaves, from a sample [n, D] float32; n must be at least `leaves`."""
         draw = rng(seed, "tree", leaves)
         few = sample[np.sort(draw.choice(len(sample), min(len(sample), MARGIN_SAMPLE), replace=False))]
         tree = cls.grouped(_split(sample, leaves, draw), few, draw, spherical)
-        for _ in range(WHOLE_ROUNDS):
+        for _ in range(rounds):
             tree = cls.grouped(means(sample, tree.assign(sample), tree.leaves), few, draw, spherical)
         return replace(tree, scale=_scale(sample, tree)) if spherical else tree
 

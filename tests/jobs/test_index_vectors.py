@@ -118,3 +118,10 @@ def test_changes_are_laid_out_anew(vectors: Path, index: Path, tmp_path: Path) -
     assert sorted(laid_out.ids.tolist()) == sorted(changed.ids.tolist())
     assert laid_out.search(queries[:9], 1).ids[:, 0].tolist() == list(range(N, N + 9))
     assert (laid_out.manifest["recent"], laid_out.manifest["dead"]) == (0, 0)
+
+
+def test_the_manifest_holds_what_was_foretold_beside_what_came(index: Path) -> None:
+    plan = opened(index, "index").meta["plan"]
+    assert set(plan["predicted"]) == set(plan["actual"]) == {"bytes", "cpu_seconds", "recall", "probes", "cpu_ms"}
+    assert plan["predicted"]["recall"] == pytest.approx(plan["actual"]["recall"], abs=0.05)
+    assert plan["reasons"]
