@@ -10,7 +10,7 @@ import pytest
 from recsys.index.memory_source import MemorySource
 from recsys.index.plan import Budgets, Plan, assigned_cpu, memory_of, planned, query_ms, trained_cpu
 from recsys.index.spec import IndexSpec
-from recsys.index.trials import ASKED, FACTORS, SHARE, TRAIN_ROUNDS, TRAIN_ROWS, Trial, affordable, tried
+from recsys.index.trials import ASKED, FACTORS, GAIN, SHARE, TRAIN_ROUNDS, TRAIN_ROWS, Trial, affordable, tried
 from tests.index.shop import shop
 
 N, DIM = 20_000, 64
@@ -64,7 +64,7 @@ def test_the_cheapest_that_was_tried_is_planned(source: MemorySource) -> None:
     assert set(costs) == {f"{int(factor * plan.large.lists)} x PQ{DIM}" for factor in FACTORS}
     assert costs[f"{plan.large.lists} x PQ{DIM}"] == pytest.approx(1.0, abs=1e-4)
     best = min(costs, key=lambda each: costs[each])
-    kept = costs[best] >= 0.9
+    kept = costs[best] >= GAIN
     assert chosen.large.lists == (plan.large.lists if kept else int(best.split()[0]))
     assert chosen.memory_bytes == memory_of(N, DIM, chosen.large.lists, DIM)
     assert "tried on" in said[0]
