@@ -21,7 +21,10 @@ Use the similarity for what it is:
    level) when a near miss should cost less than a far one. That trades little or no accuracy for milder mistakes.
 2. *Evaluation.* Accuracy, accuracy of the first few, recall averaged over categories, and the height in the tree of what a
    mistake and the truth have in common. A distance between category numbers means nothing.
-3. *Serving.* Show the parent category, or ask, when no leaf is likely enough.
+3. *Frequency.* Some categories have few products. Logit adjustment makes the softmax answer as if all were equally
+   frequent, which is right when a mistake on a rare one costs as much, and costs accuracy over all products. A cosine
+   in place of the last product is no remedy by itself.
+4. *Serving.* Show the parent category, or ask, when no leaf is likely enough.
 
 Ordinal regression is right when the label *is* a scale: condition grades, sizes, price bands, severity. Then one direction
 uses the data of all grades at once, and far misses do cost more. The test isn't what the labels are called but the data:
@@ -44,24 +47,28 @@ without structure.
 
 Remedy
 ------
-The options, each against the softmax: two softmaxes told of the tree, an ordinal-aware softmax (squared distance of
-cumulative chances), and three ordinal models. Ordinal arms may use the better of two orders that a practitioner could find,
-the taxonomy's own and one by seriation of the categories' means, and models of one direction get a wider network, so that
-all have as many parameters.
+The options, each against the softmax: two softmaxes told of the tree, one with a cosine head, one with adjusted logits
+where frequencies are skewed, an ordinal-aware softmax (squared distance of cumulative chances), and three ordinal
+models. Ordinal arms may use the better of two orders that a practitioner could find, the taxonomy's own and one by
+seriation of the categories' means, and models of one direction get a wider network, so that all have as many
+parameters.
 
 Guard
 -----
-Soft labels may not lose accuracy, nor push the truth out of the first five.
+Soft labels may not lose accuracy, nor push the truth out of the first five. What adjusted logits win on rare categories may
+cost a little accuracy over all products, not more.
 
 Control
 -------
-On the line, where siblings in the tree are just neighbours, knowing the tree may not cost accuracy. The diagram over the
+On the line, where siblings in the tree are just neighbours, knowing the tree may not cost accuracy; where all
+categories are equally frequent there is nothing to adjust, and adjusting changes nothing. The diagram over the
 switch and the number of products a category shows where the answer changes: only close to the pure line.
 
 Real data
 ---------
 The same reviews of clothes twice: the garment's class (18 classes in six departments) and the stars given. Text as 128
-components of its words; no arm is tuned, and a seed is another split of the same reviews. The class has no order to find.
+components of its words, and again as the words themselves, whose vectors are trained along ("words"). No arm is tuned, and
+a seed is another split of the same reviews. The class has no order to find.
 The stars are a scale, and there the arms part by the decision, not by the likelihood alone.
 
 Cost
@@ -72,9 +79,9 @@ distance add a table of categories by categories in training and nothing in serv
 Apply
 -----
 Fill `LabelledFeatures` with embeddings and labels (shuffled) and `ProbeMistakes` from any held-out softmax; `LabelGeometry`
-says which kind of label it is. Then put `SoftmaxCE`, `SoftLabelCE` or `TreeMarginalCE` with your `Taxonomy`, or `Corn`,
-`Coral` or `RankRegression`, as `reading` of a network like `Categorise`. If it is a scale, try both on logged
-validation data, with the median as the softmax's answer.
+says which kind of label it is. Then put `SoftmaxCE`, `LogitAdjusted`, `SoftLabelCE` or `TreeMarginalCE` with your
+`Taxonomy`, or `Corn`, `Coral` or `RankRegression`, as `reading` of a network like `Categorise`, or of `CategoriseTexts`
+where products are words. If it is a scale, try both on logged validation data, with the median as the softmax's answer.
 
 What didn't work
 ----------------
@@ -93,23 +100,31 @@ from recsys.diagnose.diagnosis import HEALTHY
 from recsys.diagnose.label_geometry import LabelGeometry
 from recsys.losses.categories import SoftLabelCE, SoftmaxCE, TreeMarginalCE
 from recsys.losses.ordinal import Coral, Corn, RankRegression, SquaredEMD
-from recsys.recipes.categories import Categorise, Reading
+from recsys.losses.rare_classes import CosineSoftmax, LogitAdjusted
+from recsys.recipes.categories import Categorise, CategoriseTexts, Reading
 from recsys.taxonomy import Taxonomy
 from recsys.train.fit import Fit
 from recsys.worlds.categories import Categories
+from recsys.worlds.review_topics import ReviewTexts
 from recsys.worlds.reviews import WomensReviews
 
-Name = Literal["softmax", "soft_labels", "tree_marginal", "emd", "corn", "coral", "regression"]
+Name = Literal[
+    "softmax", "soft_labels", "tree_marginal", "logit_adjusted", "cosine", "emd", "corn", "coral", "regression"
+]
+NOMINAL: tuple[Name, ...] = ("softmax", "soft_labels", "tree_marginal", "logit_adjusted", "cosine")
+ORDINAL: tuple[Name, ...] = ("corn", "coral", "regression")
 NARROW_HEAD = {"coral", "regression"}  # one direction: the network below is widened to as many parameters
 
 
 def reading(name: Name, tree: Taxonomy, knob: float | None) -> Reading:
-    """`knob`: label smoothing, sharpness of soft labels or thresholds, weight of coarser levels."""
+    """`knob`: label smoothing, sharpness of soft labels or thresholds, weight of coarser levels, scale of cosines."""
     num = tree.num_leaves
     return {
         "softmax": lambda: SoftmaxCE(num=num, smoothing=knob or 0.0),
         "soft_labels": lambda: SoftLabelCE(taxonomy=tree, sharpness=knob or 3.0),
         "tree_marginal": lambda: TreeMarginalCE(taxonomy=tree, coarse=knob or 0.5),
+        "logit_adjusted": lambda: LogitAdjusted(num=num),
+        "cosine": lambda: CosineSoftmax(num=num, scale=knob or 16.0),
         "emd": lambda: SquaredEMD(num=num, strength=knob or 0.1),
         "corn": lambda: Corn(num=num),
         "coral": lambda: Coral(num=num, sharpness=knob or 30.0),
@@ -127,8 +142,12 @@ def recipe(
     ceiling: bool = False,
     **world: Any,
 ) -> Categorise:
-    made = WomensReviews(label=world["reviews"]) if "reviews" in world else Categories(**world)
-    return Categorise(
+    texts = "words" in world
+    if texts:
+        made = ReviewTexts(label=world["words"])
+    else:
+        made = WomensReviews(label=world["reviews"]) if "reviews" in world else Categories(**world)
+    return (CategoriseTexts if texts else Categorise)(
         world=made,
         reading=reading(read, made.taxonomy, knob),
         order=order,
@@ -149,13 +168,15 @@ PROBLEM = Problem(
         "softmax": partial(recipe, "softmax"),
         "soft_labels": partial(recipe, "soft_labels"),
         "tree_marginal": partial(recipe, "tree_marginal"),
+        "logit_adjusted": partial(recipe, "logit_adjusted"),
+        "cosine": partial(recipe, "cosine"),
         "emd": partial(recipe, "emd"),
         "corn": partial(recipe, "corn"),
         "coral": partial(recipe, "coral"),
         "regression": partial(recipe, "regression"),
         "ceiling": partial(recipe, "softmax", ceiling=True, steps=1),
     },
-    world={"on": {"scale": 0.0}, "chain": {"scale": 1.0}},
+    world={"on": {"scale": 0.0}, "chain": {"scale": 1.0}, "tail": {"scale": 0.0, "zipf": 1.0}},
     diagnosis=STANDARD_DIAGNOSIS,
     remedy=(
         Moves(metric="accuracy", arm="softmax", versus="corn", by=0.15),
@@ -165,6 +186,9 @@ PROBLEM = Problem(
         Keeps(metric="accuracy", arm="emd", versus="softmax", within=0.03),
         Moves(metric="height_of_mistakes", arm="soft_labels", versus="softmax", by=-0.03),
         Moves(metric="height_of_mistakes", arm="tree_marginal", versus="softmax", by=-0.03),
+        Keeps(metric="accuracy", arm="cosine", versus="softmax", within=0.03),
+        Moves(metric="macro_recall", arm="logit_adjusted", versus="softmax", by=0.03, at="tail"),
+        Keeps(metric="macro_recall", arm="cosine", versus="softmax", within=0.05, at="tail"),
         Moves(metric="rank_error", arm="regression", versus="softmax", by=-0.2, at="chain"),
         Moves(metric="rank_error", arm="coral", versus="softmax", by=-0.2, at="chain"),
         Moves(metric="accuracy", arm="regression", versus="softmax", by=0.0, at="chain"),
@@ -172,8 +196,10 @@ PROBLEM = Problem(
     guard=(
         Keeps(metric="accuracy", arm="soft_labels", versus="softmax", within=0.005, side="below"),
         Keeps(metric="accuracy@5", arm="soft_labels", versus="softmax", within=0.01, side="below"),
+        Keeps(metric="accuracy", arm="logit_adjusted", versus="softmax", within=0.06, at="tail", side="below"),
     ),
     control=(
+        Keeps(metric="accuracy", arm="logit_adjusted", versus="softmax", within=0.015),
         Keeps(metric="accuracy", arm="soft_labels", versus="softmax", within=0.01, at="chain", side="below"),
         Keeps(metric="accuracy", arm="tree_marginal", versus="softmax", within=0.01, at="chain", side="below"),
     ),
@@ -205,6 +231,7 @@ PROBLEM = Problem(
             "softmax": {"learning_rate": RATES, "knob": (0.0, 0.05)},
             "soft_labels": {"learning_rate": RATES, "knob": (3.0, 5.0)},
             "tree_marginal": {"learning_rate": RATES, "knob": (0.5, 0.2)},
+            "cosine": {"learning_rate": RATES, "knob": (16.0, 32.0)},
             "emd": ORDERS | {"knob": (0.1, 0.01)},
             "coral": ORDERS | {"knob": (30.0, 10.0)},
             "ceiling": {"learning_rate": RATES, "knob": (0.0, 0.05)},
@@ -217,11 +244,13 @@ PROBLEM = Problem(
     ),
     unequal={"ceiling": "scored from the truth, without training"},
     real={
-        f"{label}: {name}": partial(recipe, name, reviews=label)
-        for label, names in {
-            "class": ("softmax", "soft_labels", "tree_marginal", "emd", "corn", "coral", "regression"),
-            "stars": ("softmax", "emd", "corn", "coral", "regression"),
-        }.items()
+        f"{title}: {name}": partial(recipe, name, **world)
+        for title, world, names in (
+            ("class", {"reviews": "class"}, (*NOMINAL, "emd", *ORDINAL)),
+            ("stars", {"reviews": "stars"}, ("softmax", "emd", *ORDINAL)),
+            ("words, class", {"words": "class"}, ("softmax", "tree_marginal", "logit_adjusted", "corn", "regression")),
+            ("words, stars", {"words": "stars"}, ("softmax", "corn", "coral")),
+        )
         for name in names
     },
 )

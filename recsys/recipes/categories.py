@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from recsys.diagnose.diagnosis import Evidence, Part
 from recsys.diagnose.label_geometry import LabelledFeatures, ProbeMistakes
 from recsys.diagnose.partial_labels import DepthProbe, TreePredictions, TreeRefits
+from recsys.encoders.words import WordBag
+from recsys.heads.classes import AdjustedLinear
 from recsys.losses.categories import SoftmaxCE
 from recsys.random import stream_seed
 from recsys.recipe import Metrics
@@ -35,6 +37,12 @@ class CategoryWorld(World, Protocol):
 
     @property
     def taxonomy(self) -> Taxonomy: ...
+
+
+@runtime_checkable
+class Worded(Protocol):
+    @property
+    def num_words(self) -> int: ...
 
 
 class Reading(Protocol):
@@ -68,12 +76,13 @@ class Categorise:
 
     def fit(self, logs: CategoryLogs, seed: int) -> Ranked:
         rank = self._rank(logs)
-        return Ranked(self.train(self._model(seed), self._lesson(logs, rank), seed), rank)
+        lesson = self._lesson(logs, rank)
+        return Ranked(self.train(self._model(seed, lesson), lesson, seed), rank)
 
     def fit_together(self, logs: Sequence[CategoryLogs], seeds: Sequence[int]) -> list[Ranked]:
         ranks = [self._rank(held) for held in logs]
         lessons = [self._lesson(held, rank) for held, rank in zip(logs, ranks, strict=True)]
-        fitted = self.train.together([self._model(seed) for seed in seeds], lessons, seeds)
+        fitted = self.train.together([self._model(*each) for each in zip(seeds, lessons, strict=True)], lessons, seeds)
         return [Ranked(one, rank) for one, rank in zip(fitted, ranks, strict=True)]
 
     @torch.no_grad()
@@ -135,16 +144,24 @@ class Categorise:
     def _said(self, learnt: Ranked, reading: Reading, x: Tensor) -> Tensor:
         return reading.chances(learnt.fitted.model(x)).argmax(1)
 
-    def _model(self, seed: int) -> nn.Module:
+    def layers(self) -> tuple[nn.Module, ...]:
+        """What makes a product a vector [B, hidden]."""
+        return (
+            nn.Linear(self.world.dim, self.hidden),
+            nn.ReLU(),
+            nn.Linear(self.hidden, self.hidden),
+            nn.ReLU(),
+        )
+
+    def _model(self, seed: int, lesson: Lesson) -> nn.Module:
+        """Untrained; a head that wants frequencies has them from the lesson."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "init"))
-            return nn.Sequential(
-                nn.Linear(self.world.dim, self.hidden),
-                nn.ReLU(),
-                nn.Linear(self.hidden, self.hidden),
-                nn.ReLU(),
-                self.reading.head(self.hidden),
-            )
+            model = nn.Sequential(*self.layers(), self.reading.head(self.hidden))
+        head = model[-1]
+        if isinstance(head, AdjustedLinear):
+            head.count(lesson.columns[1])
+        return model
 
     def _lesson(self, logs: CategoryLogs, rank: Tensor) -> Lesson:
         rows = len(logs.label) - logs.num_held_out
@@ -178,6 +195,15 @@ def _vectors(learnt: Ranked, logs: CategoryLogs) -> tuple[Part, ...]:
     assert isinstance(model, nn.Sequential)
     few = logs.x[:ROWS]
     return vector_parts(model[:-1](few), learnt.fitted.recorder, logs.label[:ROWS], few)
+
+
+@value
+class CategoriseTexts(Categorise):
+    """Products are words [N, T], whose vectors are trained along; no order is found by seriation."""
+
+    def layers(self) -> tuple[nn.Module, ...]:
+        assert isinstance(self.world, Worded)
+        return WordBag(dim=self.hidden).build(self.world.num_words), nn.ReLU()
 
 
 def seriation(x: Tensor, label: Tensor, num: int) -> Tensor:

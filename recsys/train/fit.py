@@ -102,11 +102,10 @@ class Fit:
         def loss(weights: dict[str, Tensor], held: dict[str, Tensor], *taken: Tensor) -> Tensor:
             return lessons[0].loss(lambda *given: functional_call(models[0], (weights, held), given), *taken).sum()
 
-        for model in models:
-            model.train()
         for step in range(self.steps):
             self.schedule(optimiser, step)
             taken = torch.stack([next(row) for row in rows])  # [S, b]
+            models[0].train()  # a check leaves it serving
             optimiser.zero_grad(set_to_none=True)
             vmap(loss, randomness="different")(
                 params, buffers, *(column[copy, taken] for column in columns)

@@ -10,7 +10,7 @@ from torch import Tensor
 from recsys.random import torch_rng
 from recsys.taxonomy import Taxonomy
 from recsys.value import require, value
-from recsys.worlds.reviews import SHOP, labels, place_of, reviews, words_of
+from recsys.worlds.reviews import SHOP, WomensReviews, labels, place_of, reviews, words_of
 from recsys.worlds.taxonomy import TopicLogs
 from recsys.worlds.truth_taxonomy import TopicTruth
 from recsys.worlds.world import Sample
@@ -41,17 +41,31 @@ class ReviewTopics:
         leaf, _ = labels()
         order = torch.randperm(len(leaf), generator=torch_rng(seed, "split"))
         new, known = order[: round(self.new * len(order))], order[round(self.new * len(order)) :]
-        words = self._words(seed)
+        words = drawn_words(self.length, self.num_words, seed)
         level = (torch.rand(len(known), generator=torch_rng(seed, "depth")) < self.deep).long()
         place = SHOP.paths[leaf[known], level]
         logs = TopicLogs(words[known], level, place, round(self.held_out * len(known)), words[new])
         said = torch.nn.functional.one_hot(leaf[new], SHOP.num_leaves).float()
         return Sample(logs, TopicTruth(leaf[known], leaf[new], said))
 
-    def _words(self, seed: int) -> Tensor:
-        flat, starts, lengths = _texts(self.num_words)
-        drawn = torch.rand(len(starts), self.length, generator=torch_rng(seed, "words"))
-        return flat[starts[:, None] + (drawn * lengths[:, None]).long()]
+
+@value
+class ReviewTexts(WomensReviews):
+    """The same reviews under both kinds of label, each as `length` of its words instead of components."""
+
+    length: int = 48
+    num_words: int = 4096
+
+    def inputs(self, seed: int) -> Tensor:
+        """[N, length] places in the vocabulary."""
+        return drawn_words(self.length, self.num_words, seed)
+
+
+def drawn_words(length: int, num_words: int, seed: int) -> Tensor:
+    """[N, length] words of each review, drawn with replacement."""
+    flat, starts, lengths = _texts(num_words)
+    drawn = torch.rand(len(starts), length, generator=torch_rng(seed, "words"))
+    return flat[starts[:, None] + (drawn * lengths[:, None]).long()]
 
 
 @lru_cache(maxsize=2)

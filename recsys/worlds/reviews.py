@@ -63,10 +63,15 @@ class WomensReviews:
         leaf = garment if self.label == "class" else stars
         order = torch.randperm(len(leaf), generator=torch_rng(seed, "split"))
         new, known = order[: round(self.new * len(order))], order[round(self.new * len(order)) :]
-        x = vectors(self.dim)
+        x = self.inputs(seed)
         logs = CategoryLogs(x[known], leaf[known], round(self.held_out * len(known)), x[new])
         said = torch.nn.functional.one_hot(leaf[new], self.taxonomy.num_leaves).float()
         return Sample(logs, CategoryTruth(leaf[known], leaf[new], said))
+
+    def inputs(self, seed: int) -> Tensor:
+        """[N, d] of all reviews."""
+        del seed  # the reviews are always the same
+        return vectors(self.dim)
 
 
 def labels() -> tuple[Tensor, Tensor]:

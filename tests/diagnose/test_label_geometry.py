@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from recsys.diagnose.diagnosis import HEALTHY, Evidence
-from recsys.diagnose.label_geometry import LabelGeometry, LabelledFeatures, ProbeMistakes, _Halves, _square
+from recsys.diagnose.label_geometry import (
+    LabelGeometry,
+    LabelledFeatures,
+    ProbeMistakes,
+    _decorrelated,
+    _Halves,
+    _square,
+)
 
 D = 12
 
@@ -72,3 +79,19 @@ def test_square_distances_are_those_of_a_loop() -> None:
     g = np.random.default_rng(7)
     x, y = g.standard_normal((7, 3)), g.standard_normal((5, 3))
     assert np.allclose(_square(x, y), [[((a - b) ** 2).sum() for b in y] for a in x])
+
+
+def test_features_that_vary_together_are_no_more_witnesses_than_one() -> None:
+    g = np.random.default_rng(8)
+    data = scattered(tree())
+    shared = 6.0 * g.standard_normal((len(data.label), 2)) @ g.standard_normal((2, D))
+    assert said(replace(data, x=data.x + shared)) in ("hierarchical", "nominal")
+
+
+def test_decorrelation_finds_the_covariance_of_the_better_half() -> None:
+    g = np.random.default_rng(9)
+    mixed = g.standard_normal((5000, 6)) @ g.standard_normal((6, 6))
+    rows = np.concatenate([mixed, 50 + 30 * g.standard_normal((1500, 6))])
+    found = np.cov((mixed @ _decorrelated(rows)).T)
+    assert np.allclose(found, np.eye(6) * np.trace(found) / 6, atol=0.12)
+    assert 0.75 < np.trace(found) / 6 < 1.1  # the median counts the outliers as rows
