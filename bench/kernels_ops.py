@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.plain_torch import hashed_bags, scattered_log_softmax, shifted, triplet_matrix
 from kernels.bag import bag
 from kernels.bag.hashing import rows_of
 from kernels.pairwise import triplet
@@ -28,7 +29,6 @@ from recsys.evaluate.timing import interleave
 from recsys.funnel.rerank import mmr
 
 OUT = Path("bench/kernels_ops.json")
-NEVER = torch.inf
 Arms = dict[str, Callable[[], Any]]
 
 
@@ -54,15 +54,10 @@ def _triplets(size: int, negative: str) -> Arms:
     g = torch.Generator().manual_seed(0)
     rows, labels = torch.randn(size, 64, generator=g).requires_grad_(), torch.arange(size) // 4
 
-    def matrix() -> None:
-        apart, same = torch.cdist(rows, rows), labels[:, None] == labels
-        far = apart.masked_fill(~same.clone().fill_diagonal_(False), -NEVER).amax(1)
-        near = apart.masked_fill(same if negative == "hard" else same | (apart <= far[:, None]), NEVER).amin(1)
-        if negative == "semihard":
-            near = torch.where(near.isinf(), apart.masked_fill(same, -NEVER).amax(1), near)
-        (far - near + 0.2).clamp(min=0).mean().backward()
-
-    return {"matrix": matrix, "kernels": lambda: triplet(rows, labels, negative=negative).loss.mean().backward()}
+    return {
+        "matrix": lambda: triplet_matrix(rows, labels, negative).backward(),
+        "kernels": lambda: triplet(rows, labels, negative=negative).loss.mean().backward(),
+    }
 
 
 def _bags() -> Arms:
@@ -79,15 +74,15 @@ def _bags() -> Arms:
 
         return both_ways
 
-    def torchs() -> Tensor:
-        rows = rows_of(values, hashes, size).flatten()
-        return F.embedding_bag(rows, table, offsets * hashes, mode="sum", include_last_offset=True)
-
     def gathered() -> Tensor:
         return torch.zeros(num, 64).index_add(0, which, table[rows_of(values, hashes, size)].sum(1))
 
     ours = run(lambda: bag(table, values, offsets, num_hashes=hashes))
-    return {"gathered": run(gathered), "embedding_bag": run(torchs), "kernels": ours}
+    return {
+        "gathered": run(gathered),
+        "embedding_bag": run(lambda: hashed_bags(table, values, offsets, hashes)),
+        "kernels": ours,
+    }
 
 
 def _families(num: int, branching: int) -> Arms:
@@ -98,19 +93,15 @@ def _families(num: int, branching: int) -> Arms:
     target, offsets = torch.randn(scores.shape, generator=g), torch.arange(segments + 1) * branching
     owner = torch.arange(segments).repeat_interleave(branching)
 
-    def shifted() -> Tensor:
-        high = torch.full((num, segments), -NEVER)
-        return scores - high.scatter_reduce(1, owner.expand_as(scores), scores.detach(), "amax")[:, owner]
-
     def products() -> Tensor:
-        member, apart = F.one_hot(owner).float(), shifted()
+        member, apart = F.one_hot(owner).float(), shifted(scores, owner, segments)
         return apart - (apart.exp() @ member).log() @ member.T
 
-    def scattered() -> Tensor:
-        apart = shifted()
-        return apart - torch.zeros(num, segments).index_add(1, owner, apart.exp()).log()[:, owner]
-
-    arms = {"products": products, "scattered": scattered, "kernels": lambda: segment_log_softmax(scores, offsets)}
+    arms: dict[str, Callable[[], Tensor]] = {
+        "products": products,
+        "scattered": lambda: scattered_log_softmax(scores, owner, segments),
+        "kernels": lambda: segment_log_softmax(scores, offsets),
+    }
     return {
         arm: lambda compute=compute: torch.autograd.grad(compute(), scores, target) for arm, compute in arms.items()
     }

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.device import limits, timed
+from bench.plain_torch import hashed_bags, scattered_log_softmax, triplet_matrix
 from kernels.bag import bag
-from kernels.bag.hashing import rows_of
 from kernels.pairwise import triplet
 from kernels.segments import segment_log_softmax
 from kernels.topk_mmr import topk_mmr
@@ -48,16 +48,12 @@ def bags(num: int, length: int, size: int, dtype: torch.dtype) -> Case:
     values = (torch.rand(num * length, generator=g, device="cuda") ** 4 * 1e7).long() + 1
     offsets = torch.arange(num + 1, device="cuda") * length
 
-    def torchs() -> Tensor:
-        rows = rows_of(values, hashes, size).flatten()
-        return F.embedding_bag(rows, table, offsets * hashes, mode="sum", include_last_offset=True)
-
     def both_ways(compute: Callable[[], Tensor]) -> Callable[[], Any]:
         return lambda: torch.autograd.grad(compute(), table, target)
 
     item = table.element_size()
     moved = 2 * num * length * hashes * dim * item + 2 * num * dim * item + size * dim * item
-    arms = {"embedding_bag": torchs}
+    arms: dict[str, Callable[[], Tensor]] = {"embedding_bag": lambda: hashed_bags(table, values, offsets, hashes)}
     arms |= {impl: lambda impl=impl: bag(table, values, offsets, num_hashes=hashes, impl=impl) for impl in IMPLS}
     name = f"bags {num}x{length} of {size}x{dim} {dtype}, 2 hashes"
     floor = lambda limit: moved / limit["bytes_per_second"]  # noqa: E731
@@ -72,12 +68,7 @@ def triplets(size: int, negative: str) -> Case:
     labels = torch.arange(size, device="cuda") // 4
 
     def matrix() -> Tensor:
-        apart, same = torch.cdist(rows.float(), rows.float()), labels[:, None] == labels
-        far = apart.masked_fill(~same.clone().fill_diagonal_(False), -torch.inf).amax(1)
-        near = apart.masked_fill(same if negative == "hard" else same | (apart <= far[:, None]), torch.inf).amin(1)
-        if negative == "semihard":
-            near = torch.where(near.isinf(), apart.masked_fill(same, -torch.inf).amax(1), near)
-        return (far - near + 0.2).clamp(min=0).mean()
+        return triplet_matrix(rows.float(), labels, negative)
 
     def loss(impl: str) -> Tensor:
         return triplet(rows, labels, negative=negative, impl=impl).loss.mean()
@@ -118,13 +109,8 @@ def families(num: int, segments: int, longest: int, dtype: torch.dtype) -> Case:
         wide = scores.new_full((num, segments * longest), -torch.inf).index_copy(1, slot, scores)
         return wide.view(num, segments, longest).log_softmax(2).flatten(1)[:, slot]
 
-    def scattered() -> Tensor:
-        high = scores.detach().new_full((num, segments), -torch.inf)
-        shift = scores - high.scatter_reduce(1, owner.expand_as(scores), scores.detach(), "amax")[:, owner]
-        summed = torch.zeros_like(high).index_add(1, owner, shift.exp())
-        return shift - summed.log()[:, owner]
-
-    arms: dict[str, Callable[[], Tensor]] = {"padded": padded, "scattered": scattered}
+    arms: dict[str, Callable[[], Tensor]] = {"padded": padded}
+    arms["scattered"] = lambda: scattered_log_softmax(scores, owner, segments)
     arms |= {impl: lambda impl=impl: segment_log_softmax(scores, offsets, impl=impl) for impl in IMPLS}
     both_ways = {
         arm: lambda compute=compute: torch.autograd.grad(compute(), scores, target) for arm, compute in arms.items()

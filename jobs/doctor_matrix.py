@@ -117,7 +117,10 @@ def report(found: Sequence[Consultation]) -> None:
     print(told(found))
     for held in alarms:
         print(f"{held.detector} on {held.problem} {held.setting}, seed {held.seed}: {held.said}")
-    print(f"\n{len(others)} consultations on another problem's evidence, {len(alarms)} false alarms")
+    kinds = sum(held.said in KINDS and held.said not in held.cause.split("|") for held in others)
+    print(
+        f"\n{len(others)} consultations on another problem's evidence, {len(alarms)} false alarms, {kinds} kinds of labels"
+    )
 
 
 def written() -> list[Consultation]:

@@ -13,7 +13,7 @@ from kernels.bag.hashing import FACTOR, SECRET
 from kernels.bag.op import Bags
 from kernels.choose import INTERPRETED
 
-STEP = 8
+STEP = 8  # sorted places that a program of the backward pass looks at
 HASH_SECRET, HASH_FACTOR = tl.constexpr(SECRET), tl.constexpr(FACTOR)
 
 
@@ -38,7 +38,7 @@ def backward_table(gradient: Tensor, table: Tensor, bags: Bags) -> Tensor:
     if not len(rows):
         return total
     rows = rows.where((rows > 0) & (rows < size), size)  # at the end what counts for no row
-    held, order = (rows.int() if size < 2**31 else rows).sort(stable=True)  # half the digits, half the time
+    held, order = (rows.int() if size < 2**31 else rows).sort(stable=True)  # half the digits
     first, last = _runs(held)
     factor = bags.shares(torch.float32)
     factor = factor if bags.weights is None else factor * bags.weights

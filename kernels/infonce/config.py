@@ -19,9 +19,8 @@ Sizes = tuple[Tiles, Tiles, Tiles]  # by WIDTHS
 
 WIDTHS = (64, 128, 256)
 FULL = Tiles(32, 32, 4, 2)  # for float32, which is there to compare with: chunks are the faster way
-DEFAULTS: dict[
-    int, dict[str, Sizes]
-] = {  # of 2-byte numbers: architecture -> kernel; 90 as measured, others as compiled; "both" is for both directions
+# of 2-byte numbers: architecture -> kernel; 90 as measured, others as compiled; "both" is for both directions
+DEFAULTS: dict[int, dict[str, Sizes]] = {
     80: {
         "forward": (Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2)),
         "query": (Tiles(128, 64, 8, 3), Tiles(64, 128, 8, 3), Tiles(64, 64, 8, 2)),

@@ -162,8 +162,8 @@ def _launch(kernel: Any, pool: _Pool, name: str, count: int, arguments: tuple[An
 def _columns_sums(pool: _Pool) -> Tensor:
     """[N] log sum exps of the columns over the rows open to them, in nats: the forward pass with the sides exchanged.
 
-    One kernel for both directions would save a product and pay with two reductions along the rows and a read and a
-    write of the columns' sums at every tile: on an H100 that took three times as long as the second pass.
+    One kernel for both directions would save a product and pay with a second reduction and a read and a write of the
+    columns' sums at every tile; on an H100 that was the slower way (LAB.md, the first day on a GPU).
     """
     query, vectors, scale, _, _, _ = pool.scores
     sums, best, effective = (scale.new_empty(pool.columns) for _ in range(3))

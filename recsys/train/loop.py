@@ -24,7 +24,7 @@ from recsys.train.spec import TrainSpec
 from recsys.train.trace import gradient_trace
 from recsys.train.validate import Validation
 
-BATCHES_AHEAD = 4
+BATCHES_AHEAD = 4  # made while a GPU is busy
 Report = Callable[[int, str, dict[str, float]], None]  # step, kind (train, validation, gradient), numbers
 
 
@@ -65,9 +65,7 @@ def fit(run: Run) -> Training:
     training = begin(run)
     if training.position.step < run.steps:
         stream = batches(run, training.position)
-        if (
-            run.objective.workers.device.type == "cuda"
-        ):  # there the process has time to make batches; on a CPU it trains
+        if run.objective.workers.device.type == "cuda":  # there a thread has a core; on a CPU training needs it
             stream = ahead(stream, BATCHES_AHEAD)
         with closing(stream):
             for batch in stream:
