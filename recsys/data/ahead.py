@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 _END = object()
 
@@ -52,3 +55,22 @@ def ahead(stream: Iterator[T], num: int) -> Generator[T]:
     finally:
         done.set()
         thread.join()
+
+
+def mapped_ahead(function: Callable[[S], T], elements: Iterable[S], num: int, threads: int = 1) -> Generator[T]:
+    """function of every element, in the order of the elements, up to `num` of them begun before they are asked for.
+
+    What the function raises is raised here, in its turn. The threads end when the consumer does.
+    """
+    begun: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
+        try:
+            for element in elements:
+                begun.append(pool.submit(function, element))
+                if len(begun) > num:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()

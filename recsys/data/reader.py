@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.batch import Batch
-from recsys.data.ahead import ahead
+from recsys.data.ahead import mapped_ahead
 from recsys.data.plan import Plan, Ticket
 from recsys.data.rows import Piece, Requests, batch_of, reordered
 from recsys.data.spec import DatasetSpec
@@ -117,14 +118,20 @@ def read_ticket(dataset: Path, ticket: Ticket, opener: Opener = open_file) -> pa
     return reordered(table, np.random.default_rng(ticket.seed).permutation(len(table)))
 
 
-def direct(dataset: Path) -> Fetch:
-    """Read in a thread of this process, a few windows ahead; the thread ends when the consumer does."""
-    return partial(_read_ahead, dataset)
+def direct(dataset: Path, threads: int = 1) -> Fetch:
+    """Read in threads of this process, a few windows ahead; they end when the consumer does."""
+    return partial(_read_ahead, dataset, threads)
 
 
-def _read_ahead(dataset: Path, tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
-    opener = lru_cache(maxsize=64)(open_file)  # of this stream: the next one may find other files under the names
-    return ahead((read_ticket(dataset, ticket, opener) for ticket in tickets), AHEAD)
+def _read_ahead(dataset: Path, threads: int, tickets: Sequence[Ticket]) -> Iterator[pa.Table]:
+    held = threading.local()  # an open file is no thing for two threads
+
+    def read(ticket: Ticket) -> pa.Table:
+        if not hasattr(held, "opener"):  # of this stream: the next one may find other files under the names
+            held.opener = lru_cache(maxsize=64)(open_file)
+        return read_ticket(dataset, ticket, held.opener)
+
+    return mapped_ahead(read, tickets, AHEAD + threads, threads)
 
 
 def read_all(dataset: Path, log: str, spec: DatasetSpec, limit: int | None = None) -> Batch:

@@ -31,9 +31,10 @@ class SampledSoftmax:
     def __call__(self, query: Tensor, pool: Candidates, target: Tensor) -> Tensor:
         """[B] losses of query [B, D] (divided by the temperature), pool of N, target [B] places in the pool.
 
-        Memory is of the order of B + N: the scores [B, N] are never all there.
+        Memory is of the order of B + N: the scores [B, N] are never all there. Under autocast products take its dtype, as
+        torch's own do; sums and losses stay float32.
         """
-        dtype = torch.promote_types(query.dtype, pool.vectors.dtype)
+        dtype = product_dtype(query, pool.vectors)
         log_q = pool.log_q if self.corrected else pool.log_q.where(absent(pool.log_q), 0)
         return infonce(
             query.to(dtype),
@@ -52,6 +53,12 @@ def blocks(query: Tensor, columns: int) -> Iterator[slice]:
     rows = max(FEWEST_ROWS, BLOCK.get(query.device.type, LARGE_BLOCK) // max(1, columns))
     for start in range(0, len(query), rows):
         yield slice(start, start + rows)
+
+
+def product_dtype(query: Tensor, vectors: Tensor) -> torch.dtype:
+    """What torch.mm would multiply in: autocast's dtype for float32, which is also what the kernels for GPUs are made for."""
+    dtype, device = torch.promote_types(query.dtype, vectors.dtype), query.device.type
+    return torch.get_autocast_dtype(device) if dtype == torch.float32 and torch.is_autocast_enabled(device) else dtype
 
 
 def in_full(tensor: Tensor) -> Tensor:

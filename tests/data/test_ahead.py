@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.ahead import ahead
+from recsys.data.ahead import ahead, mapped_ahead
 
 
 @settings(max_examples=30, deadline=None)
@@ -62,4 +62,26 @@ def test_who_stops_early_leaves_no_thread_and_closes_the_stream() -> None:
     next(held)
     held.close()
     assert closed.is_set()
+    assert threading.active_count() == before
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 5), st.integers(1, 4))
+def test_many_threads_keep_the_order(elements: list[int], num: int, threads: int) -> None:
+    assert list(mapped_ahead(lambda x: 2 * x, elements, num, threads)) == [2 * x for x in elements]
+
+
+def test_what_fails_in_one_of_many_threads_fails_in_its_turn() -> None:
+    held = mapped_ahead(lambda x: 6 // x, [1, 2, 0, 3], 4, 2)
+    assert [next(held), next(held)] == [6, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(held)
+
+
+def test_who_stops_early_leaves_no_thread_of_many() -> None:
+    before, asked = threading.active_count(), []
+    held = mapped_ahead(asked.append, range(1000), 3, 2)
+    next(held)
+    held.close()
+    assert len(asked) <= 5
     assert threading.active_count() == before

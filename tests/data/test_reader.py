@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from recsys.batch import Batch
 from recsys.data.plan import WINDOW, Plan, RowGroup, Ticket
-from recsys.data.reader import BatchReader, read_all
+from recsys.data.reader import BatchReader, direct, read_all
 from recsys.data.rows import batch_of
 from recsys.data.spec import DatasetSpec
 from recsys.data.write import SCHEMA
@@ -69,6 +69,13 @@ def test_every_row_once_and_batches_that_do_not_depend_on_the_workers(
     assert len({len(part) for part in parts}) == 1, "all workers take the same number of steps"
     together = [sorted(row for batch in step for row in batch.request.tolist()) for step in zip(*parts, strict=True)]
     assert together == [sorted(batch) for batch in alone]
+
+
+def test_threads_change_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 200, 7, SPEC)
+    one, many = reader(tmp_path, SPEC, 16), reader(tmp_path, SPEC, 16)
+    many.fetch = direct(tmp_path, threads=4)
+    assert all(map(same, one.epoch(1), many.epoch(1)))
 
 
 @settings(max_examples=15, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,20 @@ def test_sampled_softmax(seed: int, size: int, kinds: int, knobs: tuple[bool, bo
     query, pool, target = pool_of(seed, size, kinds)
     expected = torch.tensor(slow_softmax(loss, query, pool, target), dtype=torch.float64)
     torch.testing.assert_close(loss(query, pool, target), expected)
+
+
+def test_under_autocast_products_are_rounded_and_sums_are_not() -> None:
+    query, pool, target = pool_of(0, 40, 30)
+    query, pool = query.float().requires_grad_(), replace(pool, vectors=pool.vectors.float(), log_q=pool.log_q.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = SampledSoftmax()(query, pool, target)
+    rounded = replace(pool, vectors=pool.vectors.bfloat16().double())
+    truth = slow_softmax(SampledSoftmax(), query.detach().bfloat16().double(), rounded, target)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, torch.tensor(truth).float(), atol=1e-5, rtol=1e-5)
+    loss.sum().backward()
+    assert query.grad is not None
+    assert query.grad.dtype == torch.float32
 
 
 @settings(max_examples=40, deadline=None)
