@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from recsys.data.hashing import stable_hash
 from recsys.data.spec import FIRST, DatasetSpec
-from recsys.data.vocabulary import stable_hash
 from recsys.value import require
 
 NEVER = -30.0  # finite, so that it can be subtracted, and as good as impossible
@@ -97,7 +97,7 @@ def _table(path: Path, rows: int) -> pa.Table:
 def _hashes(ids: pa.ChunkedArray, buckets: int, num_hashes: int) -> Tensor:
     """[V, num_hashes] in [1, buckets); padding, the first row, hashes to 0."""
     require(buckets >= 2, f"id_buckets must be at least 2, got {buckets}: one is padding's")
-    strings = [text or "" for text in ids.to_pylist()]
+    strings = ids.fill_null("")
     hashed = np.stack([stable_hash(strings, buckets - 1, salt) + 1 for salt in range(num_hashes)], axis=1)
     hashed[0] = 0
     return torch.from_numpy(hashed)

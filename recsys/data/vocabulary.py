@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from recsys.data.spec import FIRST, UNKNOWN
 
@@ -62,10 +61,3 @@ class Vocabulary:
         size = len(self.values)
         index = np.arange(FIRST, FIRST + size, dtype=np.int32)
         return pa.table([pa.array([self.column] * size, pa.string()), self.values, index, self.counts], schema=SCHEMA)
-
-
-def stable_hash(values: Sequence[str] | pa.Array, buckets: int, salt: int) -> np.ndarray:
-    """xxh3 of each string modulo `buckets`, int64: the same on every machine and in every process."""
-    strings = values if isinstance(values, (list, tuple)) else pa.array(values).to_pylist()
-    digest = xxhash.xxh3_64_intdigest
-    return np.fromiter((digest(text.encode(), salt) % buckets for text in strings), np.int64, len(strings))

@@ -9,9 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from recsys.artefact import Artefact, ArtefactError, committing, fingerprint_of, opened
-from recsys.data.vocabulary import stable_hash
+from recsys.data.hashing import stable_hash_of_ids
 from recsys.index.envelope import TOLERANCE, Golden, SealedIndex
 from recsys.index.exact import Hits
+from recsys.index.ids import BLOCK, Ids
 from recsys.index.preassigned import merged, ordered, probe_lists, search_lists, subset
 from recsys.index.vector_index import VectorIndex
 from recsys.value import require
@@ -21,8 +22,8 @@ ROUTER = "router"  # the lists without what is in them
 
 
 def shard_of(ids: np.ndarray, shards: int) -> np.ndarray:
-    """[n] int64 shard of each item, by its id alone: the same for every index and every machine."""
-    return stable_hash([str(item) for item in ids.tolist()], shards, 0)
+    """[n] shard of each item, by its id alone: the same for every index and every machine."""
+    return stable_hash_of_ids(ids, shards, 0)
 
 
 def shards_fingerprint(index: Artefact, shards: int) -> str:
@@ -36,7 +37,8 @@ def split_index(index: Artefact, shards: int, target_uri: str | Path) -> Artefac
     whole = sealed.index
     changes = sum(int(whole.manifest.get(name, 0)) for name in ("recent", "dead"))
     require(changes == 0, f"{index.path} has {changes} changes that aren't laid out: compact it before it is split")
-    number = shard_of(whole.ids, shards)
+    stored = whole.changes.stored
+    number = _numbers(stored.ids, shards)
     names = ("checkpoint", "model", "dim", "items")
     meta = {name: index.meta[name] for name in names} | {"shards": shards, "index": index.fingerprint}
     with committing(target_uri, KIND, fingerprint=shards_fingerprint(index, shards), meta=meta) as folder:
@@ -44,10 +46,21 @@ def split_index(index: Artefact, shards: int, target_uri: str | Path) -> Artefac
             at = folder / (ROUTER if shard < 0 else _name(shard))
             at.mkdir()
             places = np.flatnonzero(number == shard)
-            traits = whole.changes.stored.traits.take(places)
-            VectorIndex(subset(whole.engine, places, at), whole.ids[places], whole.metric, traits).save(at)
+            part, traits = subset(whole.engine, places, at), stored.traits.take(places)
+            VectorIndex(part, stored.ids.at(places), whole.metric, traits).save(at)
         _golden(sealed, [VectorIndex.load(folder / _name(shard)) for shard in range(shards)]).save(folder)
     return opened(target_uri, KIND)
+
+
+def _numbers(ids: Ids, shards: int) -> np.ndarray:
+    """[n] shard of each place, a byte for up to 256 shards."""
+    found = np.empty(ids.count, np.min_scalar_type(shards))
+    with tqdm(total=ids.count, unit=" id", unit_scale=True, desc="hash") as bar:
+        for start in range(0, ids.count, BLOCK):
+            part = shard_of(ids.at(np.arange(start, min(start + BLOCK, ids.count))), shards)
+            found[start : start + len(part)] = part
+            bar.update(len(part))
+    return found
 
 
 def _golden(sealed: SealedIndex, parts: list[VectorIndex]) -> Golden:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,6 +118,7 @@ def test_hashes_spread_items_and_stay() -> None:
     number = shard_of(np.arange(30_000), 3)
     assert np.abs(np.bincount(number) - 10_000).max() < 400
     assert np.array_equal(number[5:9], shard_of(np.arange(5, 9), 3))
+    assert number[:50].tolist() == [xxhash.xxh3_64_intdigest(str(item).encode()) % 3 for item in range(50)]
     assert shard_of(np.arange(6), 4).tolist() == [shard_of(np.array([item]), 4)[0] for item in range(6)]
 
 
