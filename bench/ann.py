@@ -1,8 +1,9 @@
 """An index at scale: recall@100 of both kinds of queries against queries per CPU second, latency, bytes, and cost of the build.
 
-python -m bench.ann 1m|10m|100m [--folder outputs/ann] [--out bench/ann_1m.json]
+python -m bench.ann 1m|10m|100m [--folder outputs/ann] [--out bench/ann_1m.json] [--memory-gb 11]
 
-Vectors and index are made by the jobs, and a run that was cut short goes on. Every speed is CPU time of one thread.
+Vectors and index are made by the jobs, and a run that was cut short goes on. Every speed is CPU time of one thread. With
+--memory-gb the searches get that much memory and no more, mapped pages among it; that needs root.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from bench.kernels_cpu import machine
+from bench.limited import limited
 from recsys.artefact import Artefact, opened, peek
 from recsys.index.build import KIND
 from recsys.index.compressed import CompressedEngine
@@ -42,12 +44,28 @@ def main() -> None:
     told.add_argument("scale", choices=SCALES)
     told.add_argument("--folder", default="outputs/ann", help="where vectors and index are kept")
     told.add_argument("--out", default=None, help="default: bench/ann_<scale>.json")
+    told.add_argument("--memory-gb", type=float, default=None, help="of 10^9 bytes; default: what the machine has")
     given = told.parse_args()
-    folder = Path(given.folder) / given.scale
+    folder, out = Path(given.folder) / given.scale, Path(given.out or f"bench/ann_{given.scale}.json")
     made(given.scale, folder)
+    if given.memory_gb:
+        within(given.memory_gb, given.scale, folder, out)
+        return
     figures = measured(given.scale, folder)
     print("\n".join(lines(figures)), flush=True)
-    Path(given.out or f"bench/ann_{given.scale}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def within(memory_gb: float, scale: str, folder: Path, out: Path) -> None:
+    """Measure in another process, which gets no more memory; what it took at most is written beside its figures."""
+    command = [sys.executable, "-m", "bench.ann", scale, "--folder", str(folder.parent), "--out", str(out)]
+    ran = limited(command, int(memory_gb * 1e9), [folder])
+    if ran.code:
+        sys.exit(f"the searches failed within {memory_gb} GB")
+    figures = json.loads(out.read_text())
+    figures["memory"] |= {"limit": memory_gb, "charged_peak": round(ran.peak / 1e9, 3)}
+    print(f"at most {ran.peak / 1e9:.3f} GB of {memory_gb:g}", flush=True)
+    out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def made(scale: str, folder: Path) -> None:
