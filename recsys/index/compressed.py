@@ -79,7 +79,8 @@ class CompressedEngine:
         layout = Layout(np.load(folder / SIZES, allow_pickle=False), codec.code_size)
         centres = tree.centres
         total, dim = int(layout.sizes.sum()), centres.shape[1]
-        rows, order = mapped(folder / ROWS_FILE, np.uint8, (-1, dim)), mapped(folder / ORDER_FILE, np.uint32, (-1,))
+        rows = mapped(folder / ROWS_FILE, np.uint8, (-1, dim), scattered=True)
+        order = mapped(folder / ORDER_FILE, np.uint32, (-1,), scattered=True)
         require(len(rows) == len(order) == total, f"{folder} has {len(rows)} rows of {total}: build the index again")
         refiner = Refiner(rows, layout.starts, centres, codec, choices.metric)
         lists = mapped_index(folder / LISTS_FILE, layout, tree, codec, choices.metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from dataclasses import dataclass
@@ -133,11 +134,18 @@ def _sized(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
             os.posix_fallocate(file.fileno(), file.tell(), size)
 
 
-def mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    """The rows of a file of nothing but them, one dimension of the shape being -1; a file without bytes can't be mapped."""
-    size = path.stat().st_size
-    held = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
-    return held.view(np.ndarray).view(dtype).reshape(shape if size else [max(0, extent) for extent in shape])
+def mapped(path: Path, dtype: type, shape: tuple[int, ...], scattered: bool = False) -> np.ndarray:
+    """The rows of a file of nothing but them, one dimension of the shape being -1; a file without bytes can't be mapped.
+
+    `scattered` rows are read without their neighbours: where memory is short, reading ahead would push out what is needed.
+    """
+    if not path.stat().st_size:
+        return np.zeros([max(0, extent) for extent in shape], dtype)
+    with path.open("rb") as file:
+        held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if scattered and hasattr(mmap, "MADV_RANDOM"):
+        held.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(held, dtype).reshape(shape)
 
 
 def _bytes(rows: np.ndarray) -> np.ndarray:
