@@ -3,7 +3,7 @@
 python -m bench.ann 1m|10m|100m [--folder outputs/ann] [--out bench/ann_1m.json] [--memory-gb 11]
 
 Vectors and index are made by the jobs, and a run that was cut short goes on. Every speed is CPU time of one thread. With
---memory-gb the searches get that much memory and no more, mapped pages among it; that needs root.
+--memory-gb the searches get that much memory and no more, mapped pages among it, where control groups can be made (by root).
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -26,6 +28,7 @@ from bench.limited import limited
 from recsys.artefact import Artefact, opened, peek
 from recsys.index.build import KIND
 from recsys.index.compressed import CompressedEngine
+from recsys.index.exact import Hits
 from recsys.index.source import VECTORS
 from recsys.index.synthetic import KINDS
 from recsys.index.tune import source_rows
@@ -34,6 +37,7 @@ from recsys.index.vectors_folder import Asked, recall
 SCALES = {"200k": 200_000, "1m": 1_000_000, "10m": 10_000_000, "100m": 100_000_000}
 TARGET = {"200k": 0.95, "1m": 0.95, "10m": 0.95, "100m": 0.92}  # of users' queries
 DIM, K = 64, 100
+TAIL_ROWS = 200
 PROBES, REFINES = (32, 64, 128, 256, 512), (1.5, 2.0, 4.0)
 SINGLE = 2.0  # candidates over k where latencies are measured
 HEAD = ("kind", "probes", "refine", "tail", "recall@100", "queries/CPU s", "p50 ms", "p99 ms")
@@ -48,24 +52,28 @@ def main() -> None:
     given = told.parse_args()
     folder, out = Path(given.folder) / given.scale, Path(given.out or f"bench/ann_{given.scale}.json")
     made(given.scale, folder)
-    if given.memory_gb:
-        within(given.memory_gb, given.scale, folder, out)
+    if given.memory_gb and within(given.memory_gb, given.scale, folder, out):
         return
     figures = measured(given.scale, folder)
     print("\n".join(lines(figures)), flush=True)
     out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def within(memory_gb: float, scale: str, folder: Path, out: Path) -> None:
+def within(memory_gb: float, scale: str, folder: Path, out: Path) -> bool:
     """Measure in another process, which gets no more memory; what it took at most is written beside its figures."""
     command = [sys.executable, "-m", "bench.ann", scale, "--folder", str(folder.parent), "--out", str(out)]
-    ran = limited(command, int(memory_gb * 1e9), [folder])
+    try:
+        ran = limited(command, int(memory_gb * 1e9), [folder])
+    except PermissionError as error:
+        print(f"memory is not limited: {error}", flush=True)
+        return False
     if ran.code:
         sys.exit(f"the searches failed within {memory_gb} GB")
     figures = json.loads(out.read_text())
     figures["memory"] |= {"limit": memory_gb, "charged_peak": round(ran.peak / 1e9, 3)}
     print(f"at most {ran.peak / 1e9:.3f} GB of {memory_gb:g}", flush=True)
     out.write_text(json.dumps(figures, indent=1) + "\n")
+    return True
 
 
 def made(scale: str, folder: Path) -> None:
@@ -86,13 +94,11 @@ def job(name: str, *overrides: str) -> None:
 
 def measured(scale: str, folder: Path) -> dict[str, Any]:
     artefact = opened(folder / "index", KIND, verify=False)
-    engine = CompressedEngine.load(artefact.path)
-    engine.tail = None  # whatever the build chose
     half = folder / "vectors" / "vectors.npy"
-    with_tail = CompressedEngine.load(artefact.path, tail=str(half.resolve()))
-    rows = [
-        row for kind in KINDS for row in of_kind(engine, with_tail, Asked.load(folder / "vectors", kind, "test"), kind)
-    ]
+    engine = CompressedEngine.load(artefact.path, tail=str(half.resolve()))  # one: files mapped twice count twice
+    fresh_peak()
+    asked = {kind: Asked.load(folder / "vectors", kind, "test") for kind in KINDS}
+    rows = [row for kind in KINDS for row in of_kind(engine, asked[kind], kind)]
     size = sum(told["bytes"] for told in artefact.manifest["files"].values())
     held = {"scale": scale, "items": len(engine), "dim": engine.dim, "k": K, "queries_a_kind": 500}
     held |= {"machine": machine(), "versions": {name: version(name) for name in ("faiss-cpu", "numba", "numpy")}}
@@ -100,27 +106,27 @@ def measured(scale: str, folder: Path) -> dict[str, Any]:
     return {**held, "build": built(artefact), "search": rows}
 
 
-def of_kind(engine: CompressedEngine, with_tail: CompressedEngine, asked: Asked, kind: str) -> Iterator[dict[str, Any]]:
+def of_kind(engine: CompressedEngine, asked: Asked, kind: str) -> Iterator[dict[str, Any]]:
     for probes, refine, tail in product(PROBES, REFINES, (False, True)):
         if probes > engine.lists // 2:
             continue
-        one = with_tail if tail else engine
-        one.search(asked.queries, K, probes=probes, refine=refine)  # pages are read in
+        search = partial(engine.search, k=K, probes=probes, refine=refine, tail=TAIL_ROWS if tail else 0)
+        search(asked.queries)  # pages are read in
         began = time.thread_time()
-        hits = one.search(asked.queries, K, probes=probes, refine=refine)
+        hits = search(asked.queries)
         rate = len(asked.queries) / (time.thread_time() - began)
         row = {"kind": kind, "probes": probes, "refine": refine, "tail": tail}
         row |= {"recall": round(recall(source_rows(engine, hits.ids), asked.truth), 4), "qps": round(rate, 1)}
         if refine == SINGLE:
-            spent = [alone(one, query[None], probes, refine) for query in asked.queries]
+            spent = [alone(search, query[None]) for query in asked.queries]
             row |= {f"p{at}_ms": round(float(np.percentile(spent, at)), 3) for at in (50, 99)}
         yield row
 
 
-def alone(engine: CompressedEngine, query: np.ndarray, probes: int, refine: float) -> float:
+def alone(search: Callable[[np.ndarray], Hits], query: np.ndarray) -> float:
     """CPU ms of one query."""
     began = time.thread_time()
-    engine.search(query, K, probes=probes, refine=refine)
+    search(query)
     return 1e3 * (time.thread_time() - began)
 
 
@@ -129,8 +135,14 @@ def built(artefact: Artefact) -> dict[str, Any]:
     return {name: artefact.meta[name] for name in names}
 
 
+def fresh_peak() -> None:
+    """Forget this process's largest size so far, where the kernel can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def resident() -> dict[str, float]:
-    """GB of this process after all searches: its own, and of mapped files."""
+    """GB of this process, which builds nothing: at most since `fresh_peak`, and now its own and of mapped files."""
     lines = (Path("/proc/self/status").read_text()).splitlines()
     told = {
         line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssFile", "VmHWM"))

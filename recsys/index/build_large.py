@@ -130,12 +130,11 @@ class LargeIndex:
         traits = self.traits.take(engine.order) if self.traits.columns() else self.traits
         tier = None if traits.prior is None else Tier.of(engine, metric, traits, norms(engine))
         tuning = measured_tuning(engine, tier, weighted, few, self.plan.recall)
-        ids = Ids.of(np.load(folder / IDS, mmap_mode="r", allow_pickle=False))
-        stored = Stored(engine, ids, metric, traits, tier, tuning)
-        stored.save_beside(folder)
-        index = VectorIndex.of(stored)
-        write_layout(folder, {**index.manifest, "tuning": tuning.plain()})
-        return index
+        given = folder / IDS
+        stored = Stored(engine, Ids.of(np.load(given, mmap_mode="r", allow_pickle=False)), metric, traits, tier, tuning)
+        given.unlink()  # what is mapped stays; it is written again unless ids are rows
+        write_layout(folder, stored.save_beside(folder))
+        return VectorIndex.of(stored)
 
     def _foretell(self, build: LargeBuild, say: Say) -> Forecast:
         tree, _, _ = build.trained()

@@ -22,6 +22,7 @@ from recsys.index.packing import LISTS_FILE, ORDER_FILE, ROWS_FILE, Layout, mapp
 from recsys.index.priced import padded
 from recsys.index.probing import Prober
 from recsys.index.refine import Refiner
+from recsys.index.row_file import Rows, few_rows
 from recsys.index.running_top import best_of, similarity
 from recsys.index.spec import Metric
 from recsys.index.tree import Tree
@@ -62,8 +63,9 @@ class CompressedEngine:
     tree: Tree
     prober: Prober
     refiner: Refiner
-    tail: np.ndarray | None  # [n, D] float16, mapped
+    tail: Rows | None  # [n, D] float16
     order: np.ndarray  # [n] uint32 row of the source at each place, mapped
+    orders: Rows  # the same, for a few places
     scanned: MappedIndex
     threads: int = 1
 
@@ -85,7 +87,8 @@ class CompressedEngine:
         refiner = Refiner(rows, layout.starts, centres, codec, choices.metric)
         lists = mapped_index(folder / LISTS_FILE, layout, tree, codec, choices.metric)
         prober = Prober.of(tree, choices.metric)
-        return cls(folder, choices, layout, tree, prober, refiner, _tail(folder, choices), order, lists, threads)
+        halves, orders = _tail(folder, choices), few_rows(folder / ORDER_FILE, order)
+        return cls(folder, choices, layout, tree, prober, refiner, halves, order, orders, lists, threads)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -173,7 +176,7 @@ class CompressedEngine:
 
     def _settled(self, queries: np.ndarray, places: np.ndarray, k: int) -> Hits:
         assert self.tail is not None
-        held = places if self.choices.tail == TAIL else self.order[places]
+        held = self._in_tail(places)
         scores = np.empty(places.shape, np.float32)
         for query in range(len(queries)):
             rows = self.tail[held[query]].astype(np.float32)
@@ -184,8 +187,14 @@ class CompressedEngine:
     def rows(self, places: np.ndarray) -> np.ndarray:
         if self.tail is None:
             return self.refiner.reconstructed(places)[:, : self.dim]
-        held = places if self.choices.tail == TAIL else self.order[places]
-        return self.tail[held, : self.dim].astype(np.float32)
+        return self.tail[self._in_tail(places)][:, : self.dim].astype(np.float32)
+
+    def source_rows(self, places: np.ndarray) -> np.ndarray:
+        """Int64 rows of the source at these places, -1 where a place is -1."""
+        return np.where(places < 0, -1, self.orders[places].astype(np.int64))
+
+    def _in_tail(self, places: np.ndarray) -> np.ndarray:
+        return places if self.choices.tail == TAIL else self.source_rows(places)
 
     def cells(self, vectors: np.ndarray) -> np.ndarray:
         return self.tree.assign(vectors).astype(np.int64)
@@ -214,9 +223,9 @@ def linked(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _tail(folder: Path, choices: Choices) -> np.ndarray | None:
+def _tail(folder: Path, choices: Choices) -> Rows | None:
     if choices.tail is None:
         return None
     path = folder / choices.tail
     require(path.is_file(), f"{path} is missing, by which {folder} ranks its best: build the index with tail=copy")
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return few_rows(path, np.load(path, mmap_mode="r", allow_pickle=False))

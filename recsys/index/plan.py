@@ -97,7 +97,7 @@ def planned(source: Source, spec: IndexSpec, budgets: Budgets, tail: Tail, shard
         large=large,
         recall=target,
         memory_bytes=memory_of(items, dim, lists, parts),
-        disk_bytes=memory_of(items, dim, lists, parts) + items * (12 + (2 * dim if kept == "copy" else 0)),
+        disk_bytes=memory_of(items, dim, lists, parts) + items * (beside(source) + (2 * dim if kept == "copy" else 0)),
         cpu_seconds=predicted_cpu(items, dim, lists),
         reasons=(whole, why, tail_why),
     )
@@ -114,6 +114,12 @@ def round_log2(number: float) -> int:
 def memory_of(items: int, dim: int, lists: int, parts: int) -> int:
     """Bytes that searches touch: codes with places, rows of bytes, and the tree."""
     return items * (parts // 2 + 8 + dim) + lists * dim * 4 * TREE_BYTES
+
+
+def beside(source: Source) -> int:
+    """Bytes an item that few searches touch: its row, and its id where ids aren't in a row."""
+    ends = [int(source.read(row, row + 1)[0][0]) for row in (0, len(source) - 1)]
+    return 4 if ends[1] - ends[0] == len(source) - 1 else 12
 
 
 def predicted_cpu(items: int, dim: int, lists: int) -> float:

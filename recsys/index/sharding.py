@@ -103,13 +103,11 @@ def search_items(
     """
     mask = None
     if allowed is not None:
-        inside = index.ids < len(allowed)
-        mask = inside & allowed[np.where(inside, index.ids, 0)]
+        mask = index.changes.visible(allowed)
     if not len(index):
         return Hits.empty(len(queries), k)
     found = search_lists(index.engine, queries, k, lists, mask)
-    ids = np.where(found.ids >= 0, index.ids[found.ids], -1)
-    return ordered(Hits(ids, found.scores), k).widened(k)
+    return ordered(Hits(index.changes.at(found.ids), found.scores), k).widened(k)
 
 
 def search_whole(index: VectorIndex, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Hits:

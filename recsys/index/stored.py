@@ -21,6 +21,8 @@ from recsys.index.traits import Traits
 from recsys.index.tuning import tuned
 from recsys.value import require
 
+TABLE, ABOVE = "table", "above_rows"  # how layout.json says that ids are kept
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -80,21 +82,24 @@ class Stored:
     def save(self, folder: Path) -> dict[str, Any]:
         """Write all files but layout.json; returns what belongs into it."""
         self.engine.save(folder)
-        self.ids.save(folder)
-        self.save_beside(folder)
-        return {**self.described(), "tuning": self.tuning.plain()}
+        return self.save_beside(folder)
 
-    def save_beside(self, folder: Path) -> None:
-        """Write what is neither the engine's nor ids."""
+    def save_beside(self, folder: Path) -> dict[str, Any]:
+        """Write what isn't the engine's; returns what belongs into layout.json."""
+        rows = source_rows(self.engine)
+        above = None if rows is None else self.ids.above(rows)
+        if above is None:
+            self.ids.save(folder)
         if self.traits.columns():
             self.traits.save(folder)
         if self.tier is not None:
             self.tier.save(folder)
+        return {**self.described(), "tuning": self.tuning.plain(), "ids": TABLE if above is None else {ABOVE: above}}
 
     @classmethod
     def load(cls, folder: Path, layout: Mapping[str, Any], threads: int) -> Stored:
         engine = loaded_engine(layout["engine"], folder, threads)
-        ids = Ids.load(folder, len(engine))
+        ids = loaded_ids(folder, engine, layout.get("ids", TABLE))  # what was written before rows told ids says nothing
         traits, tuning = Traits.load(folder).checked(len(engine)), Tuning()
         if "tuning" in layout:
             tuning = Tuning.of(layout["tuning"])
@@ -113,3 +118,21 @@ class Stored:
             "prior": self.traits.prior is not None,
             "groups": sorted(self.traits.groups),
         }
+
+
+def loaded_ids(folder: Path, engine: Engine, kept: Any) -> Ids:
+    """From their table, or from the rows that the engine keeps. Raises ValueError for any other way to keep them."""
+    rows = source_rows(engine)
+    if kept == TABLE:
+        return Ids.load(folder, len(engine))
+    require(
+        rows is not None and isinstance(kept, dict) and kept.keys() == {ABOVE},
+        f"{folder} keeps the ids of a {engine_name(engine)} index as {kept!r}, which this code doesn't know: "
+        "update the code, or build the index again with jobs.index",
+    )
+    return Ids(len(engine), int(kept[ABOVE]), rows)
+
+
+def source_rows(engine: Engine) -> np.ndarray | None:
+    """[n] row of the source at each place, of an engine that keeps it; most often it's the item's id, too."""
+    return getattr(engine, "order", None)

@@ -69,7 +69,7 @@ def measured(engine: CompressedEngine, asked: Asked, probes: int, refine: float,
 
 
 def source_rows(engine: CompressedEngine, places: np.ndarray) -> np.ndarray:
-    return np.where(places < 0, -1, engine.order[places].astype(np.int64))
+    return engine.source_rows(places)
 
 
 def _rung(engine: CompressedEngine, asked: Asked, probes: int, target: float, found: list[Way]) -> list[Way]:
