@@ -1,19 +1,22 @@
-"""The index beside ScaNN, hnswlib and faiss's own refine at a million vectors: queries per CPU second at equal recall.
+"""The index beside ScaNN, hnswlib and faiss's own refine: queries per CPU second at equal recall, and memory.
 
-python -m bench.ann_peers [--folder outputs/ann] [--scale 1m] [--out bench/ann_peers.json]
+python -m bench.ann_peers [--folder outputs/ann] [--scale 1m] [--arms "this index" faiss] [--out bench/ann_peers.json]
 
 Peers come from .data/peers (`make bench-ann` installs them there). One process, one thread, the same vectors and queries;
-settings take turns within a round, and a setting's time is the least of its rounds.
+settings take turns within a round, and a setting's time is the least of its rounds. An arm's memory is by how much another
+process grows that opens it and answers all queries at its fastest setting that reaches the target.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.metadata
 import json
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import product
@@ -23,164 +26,112 @@ from typing import Any
 import numpy as np
 
 from bench.ann import SCALES, made
+from bench.ann_libraries import Library, Search, libraries
 from bench.kernels_cpu import machine
-from recsys.artefact import opened
-from recsys.index.build import KIND
-from recsys.index.compressed import CompressedEngine
 from recsys.index.faiss_parts import faiss
 from recsys.index.synthetic import KINDS
-from recsys.index.tune import source_rows
 from recsys.index.vectors_folder import Asked, recall
 
 PEERS = Path(".data/peers")
-K, ROUNDS, TARGET = 100, 3, 0.95
-LEAVES = 1000
-Search = Callable[[np.ndarray, Any], np.ndarray]
+ROUNDS, TARGET = 3, 0.95
+SMALL = 20_000  # rows of the index that is searched before memory is measured
+LISTS = {"200k": (500,), "1m": (1000,), "10m": (4096, 8192), "100m": (16384,)}  # of peers
 
 
 @dataclass(slots=True)
 class Arm:
-    """One library: how it searches, its settings, what it keeps, and what its build took."""
+    """A library's index, what it keeps and took, and what was measured of it."""
 
-    name: str
+    library: Library
     search: Search
-    settings: list[Any]
     bytes: int
     build_us: float  # CPU, a vector
     times: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     recalls: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, library: Library, rows: np.ndarray, folder: Path) -> Arm:
+        spent = library.built(rows, folder)
+        return cls(library, library.open(folder / library.path), library.bytes(folder), spent)
 
 
 def main() -> None:
     told = argparse.ArgumentParser(description=__doc__)
     told.add_argument("--scale", default="1m", choices=SCALES)
     told.add_argument("--folder", default="outputs/ann")
+    told.add_argument("--arms", nargs="*", default=[""], help="beginnings of names; default: all")
     told.add_argument("--out", default="bench/ann_peers.json")
+    told.add_argument("--resident", help="only: by how many bytes this process grows at a setting of the one arm")
     given = told.parse_args()
     folder = Path(given.folder) / given.scale
-    made(given.scale, folder)
     sys.path.append(str(PEERS.resolve()))
     faiss.omp_set_num_threads(1)
-    rows = np.load(folder / "vectors" / "vectors.npy").astype(np.float32)
-    arms = [make(rows, folder) for make in (ours, with_faiss, scann_soar, scann_plain, hnsw)]
-    asked = {kind: Asked.load(folder / "vectors", kind, "test") for kind in KINDS}
-    for _ in range(ROUNDS):
-        for arm, (kind, held) in product(arms, asked.items()):
-            timed(arm, kind, held)
-    figures = {
-        "items": len(rows),
-        "machine": machine(),
-        "versions": versions(),
-        "arms": [row for arm in arms for row in table(arm)],
-    }
-    figures["at_target"] = at_target(figures["arms"])
+    chosen = [each for each in libraries(LISTS[given.scale]) if each.name.startswith(tuple(given.arms))]
+    asked = {kind: Asked.load(folder / "vectors", kind, "test") for kind in KINDS} if given.resident else {}
+    if given.resident:
+        only = next(each for each in chosen if each.name == given.arms[0])
+        print(grown(only, folder, asked, json.loads(given.resident)))
+        return
+    made(given.scale, folder)
+    figures = compared(chosen, folder)
+    for held in figures["at_target"]["best"].values():
+        for name, row in held.items():
+            row["resident"] = resident(given.scale, given.folder, name, row["setting"])
     print("\n".join(lines(figures)), flush=True)
     Path(given.out).write_text(json.dumps(figures, indent=1) + "\n")
 
 
+def compared(chosen: list[Library], folder: Path) -> dict[str, Any]:
+    rows = np.load(folder / "vectors" / "vectors.npy").astype(np.float32)
+    arms = [Arm.of(library, rows, folder) for library in chosen]
+    asked = {kind: Asked.load(folder / "vectors", kind, "test") for kind in KINDS}
+    for _ in range(ROUNDS):
+        for arm, (kind, held) in product(arms, asked.items()):
+            timed(arm, kind, held)
+    found = [row for arm in arms for row in table(arm)]
+    held = {"items": len(rows), "machine": machine(), "versions": versions(), "arms": found}
+    return {**held, "at_target": at_target(found)}
+
+
 def timed(arm: Arm, kind: str, asked: Asked) -> None:
-    for at, setting in enumerate(arm.settings):
+    for at, setting in enumerate(arm.library.settings):
         began = time.process_time()
         found = arm.search(asked.queries, setting)
         arm.times.setdefault((kind, at), []).append(time.process_time() - began)
         arm.recalls[kind, at] = recall(found.astype(np.int64), asked.truth)
 
 
-def ours(rows: np.ndarray, folder: Path) -> Arm:
-    artefact = opened(folder / "index", KIND, verify=False)
-    engine = CompressedEngine.load(artefact.path)
-    size = sum(told["bytes"] for told in artefact.manifest["files"].values())
-
-    def search(queries: np.ndarray, setting: tuple[int, float]) -> np.ndarray:
-        return source_rows(engine, engine.search(queries, K, probes=setting[0], refine=setting[1]).ids)
-
-    ways = [(probes, refine) for probes in (128, 192, 256, 320, 384, 448, 512, 640) for refine in (1.5, 2.0, 3.0)]
-    return Arm("this index", search, ways, size, sum(artefact.meta["us_a_vector"].values()))
+def resident(scale: str, folder: str, name: str, setting: Any) -> int:
+    command = [sys.executable, "-m", "bench.ann_peers", "--scale", scale, "--folder", folder, "--arms", name]
+    done = subprocess.run([*command, "--resident", json.dumps(setting)], check=True, capture_output=True, text=True)
+    return int(done.stdout.splitlines()[-1])
 
 
-def with_faiss(rows: np.ndarray, folder: Path) -> Arm:
-    began = time.process_time()
-    dim = rows.shape[1]
-    index = faiss.index_factory(dim, f"IVF{LEAVES},PQ{dim}x4fsr,Refine(SQ8)", faiss.METRIC_INNER_PRODUCT)
-    index.train(rows[:: max(1, len(rows) // (LEAVES * 128))])
-    index.add(rows)
-    spent = time.process_time() - began
-    inner = faiss.extract_index_ivf(index)
-
-    def search(queries: np.ndarray, setting: tuple[int, float]) -> np.ndarray:
-        inner.nprobe, index.k_factor = setting
-        return index.search(queries, K)[1]
-
-    ways = [(probes, factor) for probes in (64, 96, 128, 160, 192, 256) for factor in (2.0, 4.0)]
-    return Arm("faiss IndexRefine", search, ways, len(faiss.serialize_index(index)), per(spent, rows))
+def grown(library: Library, folder: Path, asked: dict[str, Asked], setting: Any) -> int:
+    """Bytes resident after all searches over those before opening; code was loaded by searching a small index first."""
+    with tempfile.TemporaryDirectory() as small:
+        rows = np.load(folder / "vectors" / "vectors.npy", mmap_mode="r")[:SMALL].astype(np.float32)
+        library.build(rows, Path(small) / library.path)
+        search = library.open(Path(small) / library.path)
+        for held in asked.values():
+            search(held.queries, setting)
+        before = rss()
+        opened = library.open(folder / library.path)
+        for held in asked.values():
+            opened(held.queries, setting)
+        return rss() - before
 
 
-def scann_soar(rows: np.ndarray, folder: Path) -> Arm:
-    return with_scann(rows, folder, "ScaNN with SOAR", 1.5)
-
-
-def scann_plain(rows: np.ndarray, folder: Path) -> Arm:
-    return with_scann(rows, folder, "ScaNN", None)
-
-
-def with_scann(rows: np.ndarray, folder: Path, name: str, soar: float | None) -> Arm:
-    scann = importlib.import_module("scann")
-    reorder = importlib.import_module("scann.scann_ops.py.scann_builder").ReorderType.INT8
-    began = time.process_time()
-    told = scann.scann_ops_pybind.builder(rows, K, "dot_product").set_n_training_threads(1)
-    told = told.tree(LEAVES, 64, training_sample_size=250_000, soar_lambda=soar)
-    told = told.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(400, quantize=reorder)
-    index = told.build()
-    spent = time.process_time() - began
-    index.set_num_threads(1)
-    files = folder / f"peer_{'soar' if soar else 'plain'}"
-    files.mkdir(exist_ok=True)
-    index.serialize(str(files))
-
-    def search(queries: np.ndarray, setting: tuple[int, int]) -> np.ndarray:
-        return index.search_batched(queries, K, setting[1], setting[0])[0]
-
-    leaves = (16, 24, 32, 48, 64, 96, 128, 160) if soar else (32, 64, 96, 128, 160, 192, 256)
-    ways = list(product(leaves, (300, 400, 600, 1000)))
-    return Arm(name, search, ways, sum(path.stat().st_size for path in files.iterdir()), per(spent, rows))
-
-
-def hnsw(rows: np.ndarray, folder: Path) -> Arm:
-    """Its build takes minutes: it is kept, with the time that it took."""
-    hnswlib = importlib.import_module("hnswlib")
-    index, kept = hnswlib.Index("ip", rows.shape[1]), folder / "peer_hnsw.bin"
-    note = kept.with_suffix(".json")
-    if not note.exists():
-        began = time.process_time()
-        index.init_index(len(rows), M=16, ef_construction=128, random_seed=0)
-        index.add_items(rows, num_threads=1)
-        index.save_index(str(kept))
-        note.write_text(json.dumps(time.process_time() - began))
-    else:
-        index.load_index(str(kept))
-    index.set_num_threads(1)
-
-    def search(queries: np.ndarray, ef: int) -> np.ndarray:
-        index.set_ef(ef)
-        return index.knn_query(queries, K, num_threads=1)[0]
-
-    return Arm(
-        "hnswlib",
-        search,
-        [100, 200, 300, 400, 600, 800, 1000, 1400],
-        kept.stat().st_size,
-        per(json.loads(note.read_text()), rows),
-    )
-
-
-def per(seconds: float, rows: np.ndarray) -> float:
-    return round(1e6 * seconds / len(rows), 2)
+def rss() -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return 1024 * int(line.split()[1])
 
 
 def table(arm: Arm) -> Iterator[dict[str, Any]]:
     for (kind, at), times in arm.times.items():
-        setting = arm.settings[at]
-        told = {"arm": arm.name, "kind": kind, "setting": list(setting) if isinstance(setting, tuple) else setting}
+        setting = arm.library.settings[at]
+        told = {"arm": arm.library.name, "kind": kind}
+        told |= {"setting": list(setting) if isinstance(setting, tuple) else setting}
         told |= {"recall": round(arm.recalls[kind, at], 4), "qps": round(500 / min(times), 1)}
         yield {**told, "bytes": arm.bytes, "build_us": arm.build_us}
 
@@ -201,19 +152,20 @@ def at_target(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    path = {name: version(name) for name in ("faiss-cpu", "numba", "numpy")}
-    return path | {name: importlib.import_module("importlib.metadata").version(name) for name in ("scann", "hnswlib")}
+    """Of what is installed."""
+    known = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+    return {name: version(name) for name in ("faiss-cpu", "numba", "numpy", "scann", "hnswlib") if name in known}
 
 
 def lines(figures: dict[str, Any]) -> Iterator[str]:
-    yield "| kind | arm | setting | recall@100 | queries/CPU s | ours over it | bytes a vector | build us |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| kind | arm | setting | recall@100 | queries/CPU s | ours over it | bytes a vector | resident | build us |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for kind, found in figures["at_target"]["best"].items():
         for name, row in found.items():
             ratio = figures["at_target"]["qps_ratio"].get(kind, {}).get(name, "")
-            size = round(row["bytes"] / figures["items"], 1)
-            held = [kind, name, row["setting"], row["recall"], row["qps"], ratio, size, row["build_us"]]
-            yield "| " + " | ".join(map(str, held)) + " |"
+            size, held = (round(row[each] / figures["items"], 1) for each in ("bytes", "resident"))
+            told = [kind, name, row["setting"], row["recall"], row["qps"], ratio, size, held, row["build_us"]]
+            yield "| " + " | ".join(map(str, told)) + " |"
 
 
 if __name__ == "__main__":

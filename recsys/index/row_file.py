@@ -43,4 +43,7 @@ def few_rows(path: Path, mapped: np.ndarray) -> Rows:
     """For queries that need few rows of a mapped array which ends the file."""
     if len(mapped) < READ_FROM:
         return mapped
-    return ReadRows(FileIO(path), mapped.shape, mapped.dtype, path.stat().st_size - mapped.nbytes)
+    file = FileIO(path)
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # neighbours would only push out what is needed
+    return ReadRows(file, mapped.shape, mapped.dtype, path.stat().st_size - mapped.nbytes)
