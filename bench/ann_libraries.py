@@ -24,7 +24,7 @@ from recsys.index.tune import source_rows
 from recsys.index.vectors_folder import in_turn
 
 K = 100
-PROBES = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640)
+PROBES = (24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640)
 Search = Callable[[np.ndarray, Any], np.ndarray]  # queries [Q, D] and a setting to source rows [Q, K]
 
 
@@ -105,7 +105,7 @@ def with_faiss(lists: int) -> Library:
 
         return search
 
-    ways = [*product(PROBES[:9], (2.0, 4.0))]
+    ways = [*product(PROBES[:12], (2.0, 4.0))]
     return Library(f"faiss IndexRefine, {lists} lists", build, open_, ways, f"peer_faiss_{lists}.bin")
 
 

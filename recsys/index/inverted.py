@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recsys.index.exact import Hits
-from recsys.index.faiss_parts import faiss, found, metric_type, read, selector, written
+from recsys.index.faiss_parts import faiss, found, metric_of, metric_type, read, selector, written
+from recsys.index.list_scan import ListScan
 from recsys.index.spec import IndexSpec
 
 TRAIN_POINTS_PER_LIST = 64
@@ -64,6 +66,14 @@ class InvertedEngine:
         chosen, _bits = selector(allowed)
         parameters = faiss.SearchParametersIVF(sel=chosen, nprobe=probes or self.probes)
         return found(self._index, queries, k, parameters)
+
+    def scan(self, queries: np.ndarray, k: int, allowed: np.ndarray) -> Hits:
+        """The k nearest of the places allowed [n] to each query, exactly, by one thread."""
+        return self._lists(queries, k, allowed)
+
+    @cached_property
+    def _lists(self) -> ListScan:
+        return ListScan.of(self._index, metric_of(self._index) == "l2")
 
     def rows(self, places: np.ndarray) -> np.ndarray:
         return self._index.reconstruct_batch(places) if len(places) else np.zeros((0, self.dim), np.float32)

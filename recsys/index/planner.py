@@ -27,6 +27,7 @@ SCAN_BLOCK = 65_536  # rows gathered at a time
 # nanoseconds of one thread at 64 dimensions (AVX2, 2026-11); only their ratios matter
 VISIT = 4.0  # to ask whether a place of a list is allowed
 SCORE = 50.0  # to score an allowed place between others that aren't
+OWN_VISIT, OWN_SCORE = 1.5, 20.0  # the same of an engine that has a scan of its own
 GATHER = 150.0  # to fetch a row from where it lies
 PRODUCT = 20.0  # to score a fetched row and keep the best
 
@@ -123,8 +124,7 @@ class Planner:
 
     def _scan(self, queries: np.ndarray, k: int, allowed: np.ndarray, count: int) -> Hits:
         """Everything allowed is scored: row by row where it is little, list by list where it is much."""
-        everywhere = VISIT * len(self.engine) + SCORE * count
-        if everywhere < self._gather_cost(count, len(queries)):
+        if self._everywhere_cost(count) < self._gather_cost(count, len(queries)):
             return self._everywhere(queries, k, allowed)
         return best_of(self._scanned(queries, k, np.flatnonzero(allowed)), k)
 
@@ -134,6 +134,9 @@ class Planner:
             yield exact_search(self.engine.rows(block), block, queries, k, metric=self.metric)
 
     def _everywhere(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Hits:
+        scan = getattr(self.engine, "scan", None)
+        if scan is not None and allowed is not None:
+            return scan(queries, k, allowed)
         return self.engine.search(queries, k, probes=self.engine.lists, allowed=allowed)
 
     def _probe_cost(self, probes: int, count: int) -> float:
@@ -144,7 +147,11 @@ class Planner:
 
     def _scan_cost(self, count: int) -> float:
         """Of one query by itself, so that its answer doesn't depend on what else is asked with it."""
-        return min(self._gather_cost(count, 1), VISIT * len(self.engine) + SCORE * count)
+        return min(self._gather_cost(count, 1), self._everywhere_cost(count))
+
+    def _everywhere_cost(self, count: int) -> float:
+        visit, score = (OWN_VISIT, OWN_SCORE) if hasattr(self.engine, "scan") else (VISIT, SCORE)
+        return visit * len(self.engine) + score * count
 
 
 def best_of(parts: Iterator[Hits] | list[Hits], k: int) -> Hits:
