@@ -1,10 +1,10 @@
-"""What Ray costs a build: the same shards by the same function, in a plain loop and as tasks.
+"""What Ray costs a build: the same shards by the same function, in a plain loop, by plain processes and as tasks.
 
 python -m bench.ann_ray [--vectors outputs/ann/10m/vectors] [--out bench/ann_ray.json]
 
 CPU is that of this process and all its descendants while the shards are encoded, with Ray up and its workers warm.
-Wall with Ray is multiplied by the tasks at once, so that both mean one core. Rounds take
-turns; medians.
+Wall of several at once is multiplied by their number, so that all mean one core; what cores that share caches and memory lose to
+each other is in the processes' wall and not Ray's doing. Rounds take turns; medians.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,23 +44,39 @@ def main() -> None:
     told.add_argument("--out", default="bench/ann_ray.json")
     given = told.parse_args()
     source = opened_source(given.vectors, "cosine")
-    with tempfile.TemporaryDirectory(dir=Path(given.vectors).parent) as folder, connected(ClusterSpec()):
+    at_once = max(2, os.cpu_count() or 2)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=Path(given.vectors).parent))
+        stack.enter_context(connected(ClusterSpec()))
         build = trained(source, Path(folder))
         arms: dict[str, Run] = {"loop": in_turn, "ray": partial(run_tasks, spec=ClusterSpec())}
+        pool = stack.enter_context(ProcessPoolExecutor(at_once, get_context("spawn")))
+        arms["processes"] = partial(in_processes, pool)
         spent: dict[str, list[tuple[float, float]]] = {name: [] for name in arms}
-        once(build, arms["ray"])  # imports
+        for name in ("ray", "processes"):
+            once(build, arms[name])  # imports
         for _ in range(ROUNDS):
             for name, run in arms.items():
                 spent[name].append(once(build, run))
-    at_once = max(2, os.cpu_count() or 2)
     cpu = {name: median(cpu for cpu, _ in held) for name, held in spent.items()}
     wall = {name: median(wall for _, wall in held) for name, held in spent.items()}
-    wall["ray"] *= min(at_once, SHARDS)
-    ratios = {"cpu": cpu["ray"] / cpu["loop"], "wall": wall["ray"] / wall["loop"]}
+    for name in ("ray", "processes"):
+        wall[name] *= min(at_once, SHARDS)
+    ratios = {
+        f"ray/{name}": {"cpu": cpu["ray"] / cpu[name], "wall": wall["ray"] / wall[name]}
+        for name in ("loop", "processes")
+    }
     figures = {"items": len(source), "shards": SHARDS, "machine": machine(), "cpu_s": cpu, "core_wall_s": wall}
-    figures |= {"ray/loop": ratios, "bars": BARS, "rounds": spent, "load": os.getloadavg()}
+    figures |= {"ratios": ratios, "bars": BARS, "rounds": spent, "load": os.getloadavg()}
     print(json.dumps(figures, indent=1))
     Path(given.out).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def in_processes(pool: Executor, work: Callable[[Any], Any], pieces: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """As `in_turn`, by the processes of a pool."""
+    begun = {pool.submit(work, piece): piece for piece in pieces}
+    for done in as_completed(begun):
+        yield begun[done], done.result()
 
 
 def trained(source: Source, folder: Path) -> LargeBuild:

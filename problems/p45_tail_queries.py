@@ -99,7 +99,7 @@ from functools import partial
 from typing import Any
 
 from recsys.claims.kinds import Keeps, Moves, Reaches, Recovers
-from recsys.claims.problem import STANDARD_DIAGNOSIS, Case, Problem, Sweep
+from recsys.claims.problem import STANDARD_DIAGNOSIS, Case, Problem, Sweep, Tuning
 from recsys.diagnose.diagnosis import HEALTHY
 from recsys.diagnose.tail_queries import COVERAGE, IDS, NEGATIVES, REPRESENTATION, VOCABULARY, TailQueries
 from recsys.encoders.cooccurrence import Cooccurrence
@@ -116,6 +116,7 @@ from recsys.samplers.balanced import Balanced
 from recsys.samplers.capped import Capped
 from recsys.samplers.click_walk import ClickWalk
 from recsys.samplers.lexical_negatives import LexicalNegatives
+from recsys.train.fit import Fit
 from recsys.worlds.review_searches import ReviewSearches
 from recsys.worlds.searches import Searches
 
@@ -136,6 +137,8 @@ def recipe(  # noqa: PLR0913 - the knobs under study
     batch: int = 256,
     cap: int | None = None,
     rows: int | None = None,
+    learning_rate: float = 0.04,
+    temperature: float = 0.3,
     more: dict[str, Any] | None = None,
     reviews: bool = False,
     **world: Any,
@@ -152,8 +155,9 @@ def recipe(  # noqa: PLR0913 - the knobs under study
         "query_ids": ids if query_ids else None,
         "item_ids": ids if item_ids else None,
         "sampler": sampler,
-        "loss": InBatchSoftmax(temperature=0.3, mask="query" if mask else "item", corrected=corrected),
+        "loss": InBatchSoftmax(temperature=temperature, mask="query" if mask else "item", corrected=corrected),
         "synthetic": synthetic,
+        "train": Fit(steps=250, learning_rate=learning_rate),
     }
     place = ReviewSearches(**world) if reviews else Searches(**world)
     towers = PreparedTowers if {"start", "walk"} & {*(more or {})} else SearchTowers
@@ -263,7 +267,7 @@ PROBLEM = Problem(
         Keeps(metric=TAIL, arm="tempered_more", versus="baseline", within=0.2, side="above"),
         Keeps(metric=TAIL, arm="capped", versus="tempered", within=0.03),
         Moves(metric=TAIL, arm="walked", versus="baseline", by=-0.04),
-        Moves(metric=TAIL, arm="combined_walked", versus="combined", by=-0.03),
+        Moves(metric=TAIL, arm="combined_walked", versus="combined", by=-0.02),
         Keeps(metric=TAIL, arm="combined_logq", versus="combined", within=0.03),
         Keeps(metric=TAIL, arm="taught", versus="combined", within=0.02, side="above"),
         Keeps(metric=TAIL, arm="hybrid", versus="baseline", within=0.05, side="above"),
@@ -290,6 +294,7 @@ PROBLEM = Problem(
         Case(cause=HEALTHY, arm="combined", world={"synonyms": 6, "coverage": 0.5}, fresh=True),
     ),
     ceiling="ceiling",
+    tuning=Tuning(space={"learning_rate": (0.04, 0.08, 0.16, 0.02)}, trials=4),
     sweep=Sweep(axes={"zipf": (0.0, 0.6, 1.15, 1.5)}, arms=("baseline", "no_ids", "generated"), metric=TAIL),
     unequal=UNEQUAL,
     real={
