@@ -1,5 +1,8 @@
 """A catalogue of any size with the structure of a real one: its items again and again, each copy perturbed and marked."""
 
+# pyarrow.compute makes its functions at import, where no type checker sees them
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import json
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
@@ -64,8 +68,10 @@ def _items(folder: Path, spec: DatasetSpec, origin: np.ndarray) -> pa.Table:
     table = pq.read_table(folder / "items.parquet")
     copy = np.arange(len(origin)) >= spec.num_items
     columns = {name: table[name].take(pa.array(origin)) for name in table.column_names}
-    ids = columns["item_id"].to_pylist()
-    columns["item_id"] = pa.array([f"copy-{n}-of-{name}" if copy[n] else name for n, name in enumerate(ids)])
+    marked = pc.binary_join_element_wise(
+        "copy", pa.array(np.arange(len(origin))).cast(pa.string()), "of", columns["item_id"].cast(pa.string()), "-"
+    )
+    columns["item_id"] = pc.if_else(pa.array(copy), marked, columns["item_id"])
     columns["train_count"] = pa.array(np.where(copy, 0, columns["train_count"].to_numpy()))
     for name in spec.item_categorical:
         random, values = rng(0, "resampled", name), columns[name].to_numpy().copy()

@@ -9,8 +9,10 @@ import socket
 from functools import lru_cache
 from glob import escape
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlencode
 
+import numpy as np
 import pyarrow.fs as pafs
 
 URI = re.compile(r"^[a-z][a-z0-9+.-]*://")
@@ -166,3 +168,12 @@ def write_file(uri: str | Path, content: bytes) -> None:
     make_parent(held, path)
     with held.open_output_stream(path) as stream:
         stream.write(content)
+
+
+def mapped(file: IO[bytes], dtype: type) -> np.ndarray:
+    """What was written to an open file, which stays when the file is closed; one without bytes can't be mapped.
+
+    What is written to the array stays in this process.
+    """
+    file.flush()
+    return np.memmap(file, dtype, "c").view(np.ndarray) if file.tell() else np.zeros(0, dtype)

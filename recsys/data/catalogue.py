@@ -52,7 +52,9 @@ class Catalogue(_Columns):
         count = table["train_count"].to_numpy().astype(np.float64)
         log_p = np.log((count + 1) / (count[FIRST:] + 1).sum()) if len(count) > FIRST else np.zeros(len(count))
         log_p[:FIRST] = NEVER
-        text = np.load(dataset / "text_vectors.npy") if spec.text_dim else np.zeros((len(table), 0), np.float16)
+        empty = np.zeros((len(table), 0), np.float16)
+        # mapped, since it is the largest column by far; "c", since torch takes only what it may write to
+        text = np.load(dataset / "text_vectors.npy", mmap_mode="c") if spec.text_dim else empty
         fits = text.shape == (spec.num_items, spec.text_dim)
         require(
             fits,

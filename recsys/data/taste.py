@@ -62,7 +62,8 @@ class Taste:
     """Factors of every period, made when they are first asked for; those of a period know only what was before it."""
 
     def __init__(self, users: Timeline, user_items: np.ndarray, num_items: int) -> None:
-        self.users, self.user_items, self.num_items = users, user_items, num_items
+        self.users, self.user_items = users, user_items
+        self.taken = min(num_items, int(user_items.max(initial=-1)) + 1)  # nobody has a taste for what is behind it
         self._factors: OrderedDict[int, Factors | None] = OrderedDict()
         self._start = int(users.times.min()) + WARM_UP if len(users.times) else np.inf
 
@@ -70,7 +71,7 @@ class Taste:
         """[R] float32 for rows of (user, item, time): 0 for users without events, and before the first factors."""
         found = np.zeros(len(user), np.float32)
         for period in np.unique(time // PERIOD):
-            rows = np.flatnonzero(time // PERIOD == period)
+            rows = np.flatnonzero((time // PERIOD == period) & (item < self.taken))
             factors = self.at(int(period))
             if factors is not None:
                 found[rows] = self._of(factors, user[rows], item[rows], time[rows])
@@ -102,7 +103,7 @@ class Taste:
         lengths = stop - begin
         offsets = np.append(0, np.cumsum(lengths))
         places = np.repeat(begin - offsets[:-1], lengths) + np.arange(offsets[-1])
-        shape = (len(begin), self.num_items)
+        shape = (len(begin), self.taken)
         counts = sp.csr_matrix((np.ones(len(places), np.float32), self.user_items[places], offsets), shape=shape)
         counts.sum_duplicates()
         counts.data = np.log1p(counts.data)

@@ -158,9 +158,9 @@ class Funnel:
         seen = self.records.seen(one) if one.hide_seen[0] else []
         mask = allowed_mask(one, self.policy.blocked(), seen).reshape(-1)
         ranking = self.records.popularity.ranking(int(one.time[0]), int(one.surface[0]), self.spec.popular_window_days)
-        keep = np.flatnonzero(mask[ranking.items])[: int(one.k[0])]
+        items, counts = ranking.first(mask, int(one.k[0]))
         answered.ids[row], answered.scores[row] = -1, -np.inf
-        answered.ids[row, : len(keep)], answered.scores[row, : len(keep)] = ranking.items[keep], ranking.counts[keep]
+        answered.ids[row, : len(items)], answered.scores[row, : len(items)] = items, counts
 
     def _recommendation(self, request: RecommendRequest, answered: Answered, row: int) -> Recommendation:
         count = int(np.count_nonzero(answered.ids[row] >= 0))

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
+
+from recsys.storage import mapped
 
 ROWS = 65_536  # of a Parquet file that are read at a time
 BASIS, PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
@@ -34,7 +36,7 @@ class Strings(Sequence[str]):
                     data.write(memoryview(array.buffers()[2])[own[0] : own[-1]])
                 starts.write(np.ascontiguousarray(own[1:] - own[0] + end).data)
                 end += int(own[-1] - own[0])
-            self.data, self.starts = _mapped(data, np.uint8), _mapped(starts, np.int64)
+            self.data, self.starts = mapped(data, np.uint8), mapped(starts, np.int64)
         buffers = [None, pa.py_buffer(self.starts), pa.py_buffer(self.data)]
         self._array: Any = pa.Array.from_buffers(pa.large_string(), len(self), buffers)
 
@@ -81,12 +83,6 @@ class Places(Mapping[str, int]):
                     return place
                 at += 1
         raise KeyError(name)
-
-
-def _mapped(file: IO[bytes], dtype: type) -> np.ndarray:
-    """What was written to an open file, which stays when the file is closed; one without bytes can't be mapped."""
-    file.flush()
-    return np.memmap(file, dtype, "r").view(np.ndarray) if file.tell() else np.zeros(0, dtype)
 
 
 @njit(cache=True, nogil=True)

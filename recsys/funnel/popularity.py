@@ -15,24 +15,29 @@ REMEMBERED = 64  # rankings, one for each (hour, surface)
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All real items, most popular first; items without events follow in the vocabulary's order, by train count."""
+    """Items that have events, most popular first; those without follow in the vocabulary's order, by train count."""
 
-    items: np.ndarray  # [V - FIRST] int64
-    counts: np.ndarray  # [V - FIRST] float64, events in the window
-    length: int  # items that have events
+    items: np.ndarray  # [n] int64
+    counts: np.ndarray  # [n] float64, events in the window
 
-    @property
-    def popular(self) -> np.ndarray:
-        return self.items[: self.length]
+    def first(self, allowed: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first `limit` real items that are allowed [V], with their counts."""
+        keep = np.flatnonzero(allowed[self.items])[:limit]
+        items, counts = self.items[keep], self.counts[keep]
+        if len(items) == limit:
+            return items, counts
+        others = allowed.copy()
+        others[:FIRST], others[self.items] = False, False
+        others = np.flatnonzero(others)[: limit - len(items)]
+        return np.concatenate([items, others]), np.concatenate([counts, np.zeros(len(others))])
 
 
 class Popularity:
     """Trailing counts of events, as of the full hour before a moment, so that requests of an hour share one ranking."""
 
-    def __init__(self, item: np.ndarray, time: np.ndarray, surface: np.ndarray, num_items: int) -> None:
+    def __init__(self, item: np.ndarray, time: np.ndarray, surface: np.ndarray) -> None:
         order = np.argsort(time, kind="stable")
         self._item, self._time, self._surface = item[order], time[order], surface[order]
-        self._num_items = num_items
         self._held: OrderedDict[tuple[int, int, float], Ranking] = OrderedDict()
 
     def ranking(self, time: int, surface: int, window_days: float) -> Ranking:
@@ -56,6 +61,6 @@ class Popularity:
             items = items[surfaces == surface]
         if not len(items):
             items = self._item[:stop]
-        counts = np.bincount(items, minlength=self._num_items)[FIRST:].astype(np.float64)
+        found, counts = np.unique(items[items >= FIRST], return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        return Ranking(order + FIRST, counts[order], int(np.count_nonzero(counts)))
+        return Ranking(found[order].astype(np.int64), counts[order].astype(np.float64))

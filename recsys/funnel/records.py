@@ -60,7 +60,7 @@ class Records:
         )
         context = np.stack([column[name] for name in spec.context], axis=1)
         self._context = context[self.store.users.order]  # [n, C], in the order of the users' timeline
-        self.popularity = Popularity(held.item, held.time, column["surface"], spec.num_items)
+        self.popularity = Popularity(held.item, held.time, column["surface"])
 
     def seen(self, asked: Asked) -> list[np.ndarray]:
         """Distinct items of each user's past, most frequent first."""

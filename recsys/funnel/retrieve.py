@@ -88,7 +88,7 @@ class Retriever:
 
     def _popular(self, asked: Asked, row: int) -> np.ndarray:
         window = self.spec.popular_window_days
-        return self.popularity.ranking(int(asked.time[row]), int(asked.surface[row]), window).popular
+        return self.popularity.ranking(int(asked.time[row]), int(asked.surface[row]), window).items
 
 
 def _listed(row: int, items: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

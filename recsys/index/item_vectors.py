@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.artefact import Artefact, ArtefactError
+from recsys.storage import mapped
 from recsys.value import require
 
 KIND = "item_vectors"
@@ -26,23 +28,27 @@ class ItemVectors:
 
     @classmethod
     def load(cls, artefact: Artefact) -> ItemVectors:
-        """Read all parts of an item_vectors artefact. Raises ArtefactError when parts are missing or out of order."""
+        """Read all parts of an item_vectors artefact. Raises ArtefactError when parts are missing or out of order.
+
+        The rows go to files without names below TMPDIR, so they end with the process.
+        """
         parts = sorted(artefact.path.glob("part-*.parquet"))
         if not parts:
             raise ArtefactError(f"{artefact.path} holds no part-*.parquet: make it again with jobs.embed")
         total = sum(pq.read_metadata(part).num_rows for part in parts)
-        items, vectors, hidden = np.empty(total, np.int64), None, None
-        start = 0
-        for part in parts:  # one part at a time, so that the whole is in memory once and not three times
-            table = pq.read_table(part)
-            rows = slice(start, start + len(table))
-            held = matrix(table["vector"]), matrix(table["hidden"])
-            if vectors is None or hidden is None:
-                vectors, hidden = (np.empty((total, one.shape[1]), np.float32) for one in held)
-            items[rows], vectors[rows], hidden[rows] = table["item"].to_numpy(), *held
-            start = rows.stop
-        assert vectors is not None
-        assert hidden is not None
+        items, start = np.empty(total, np.int64), 0
+        widths = [pq.read_schema(parts[0]).field(name).type.list_size for name in ("vector", "hidden")]
+        with TemporaryFile() as vectors, TemporaryFile() as hidden:
+            for part in parts:  # one at a time: what is read is then in a file, which the system may drop from memory
+                table = pq.read_table(part)
+                items[start : start + len(table)] = table["item"].to_numpy()
+                vectors.write(matrix(table["vector"]).data)
+                hidden.write(matrix(table["hidden"]).data)
+                start += len(table)
+            matrices = [
+                mapped(file, np.float32).reshape(total, width)
+                for file, width in zip((vectors, hidden), widths, strict=True)
+            ]
         if total != artefact.meta["items"] or (np.diff(items) <= 0).any():
             raise ArtefactError(
                 f"{artefact.path} holds {len(items)} rows for {artefact.meta['items']} items, or not in order of item: "
@@ -51,7 +57,7 @@ class ItemVectors:
         if "model" not in artefact.meta:
             raise ArtefactError(f"{artefact.path} doesn't name its model: make it again with jobs.embed")
         made_by = artefact.meta["checkpoint"], artefact.meta["model"]
-        return cls(items, vectors, hidden, *made_by)
+        return cls(items, matrices[0], matrices[1], *made_by)
 
     def by_index(self, num_items: int) -> tuple[np.ndarray, np.ndarray]:
         """Vectors [num_items, D] and encodings [num_items, H] with zeros where an item has none."""
