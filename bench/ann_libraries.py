@@ -116,7 +116,7 @@ def scann(soar: float | None, leaves: int) -> Library:
         told = told.tree(leaves, 64, training_sample_size=250_000, soar_lambda=soar)
         told = told.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(400, quantize=reorder)
         path.mkdir(exist_ok=True)
-        told.build().serialize(str(path))
+        told.build().serialize(str(path), relative_path=True)
 
     def open_(path: Path) -> Search:
         index = _scann().load_searcher(str(path))
