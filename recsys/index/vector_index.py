@@ -89,12 +89,13 @@ class VectorIndex:
         write_layout(folder, {**layout, "spec": spec, "journal": position})
 
     @classmethod
-    def load(cls, folder: Path, threads: int = 1, journal: Path | None = None) -> VectorIndex:
+    def load(cls, folder: str | Path, threads: int = 1, journal: Path | None = None) -> VectorIndex:
         """Read what `save` wrote; the files' checksums are the artefact's business and must have been verified.
 
         With a `journal`, a local folder, changes are written there before they count, and those made since the index
         was saved are made again now.
         """
+        folder = Path(folder)
         layout = read_layout(folder)
         spec = None if layout.get("spec") is None else replace(IndexSpec(**layout["spec"]), threads=threads)
         index = cls.of(Stored.load(folder, layout, threads), spec, Recent.load(folder))

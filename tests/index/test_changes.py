@@ -110,7 +110,7 @@ def test_compaction_is_asked_for_above_a_hundredth() -> None:
 def test_changes_are_saved_and_loaded(tmp_path: Path, kind: str) -> None:
     index, queries = changed(kind), unit(20, DIM, "queries")
     index.save(tmp_path)
-    loaded = VectorIndex.load(tmp_path)
+    loaded = VectorIndex.load(str(tmp_path))
     assert loaded.manifest == index.manifest
     equal(loaded.search(queries, 30), index.search(queries, 30))
     index.compact()
