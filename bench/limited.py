@@ -42,7 +42,7 @@ class Ran:
 
 
 def limited(command: Sequence[str], limit: int, cold: Sequence[Path] = ()) -> Ran:
-    """Run a command in a group of its own. Raises PermissionError where groups can't be made."""
+    """Run a command in a group of its own. Raises PermissionError where memory can't be limited."""
     for folder in cold:
         forget(folder)
     names = V1 if (V1.parent / V1.limit).exists() else V2
@@ -57,17 +57,19 @@ def limited(command: Sequence[str], limit: int, cold: Sequence[Path] = ()) -> Ra
 
 @contextmanager
 def _group(names: Names, limit: int) -> Iterator[Path]:
+    folder: Path | None = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix="bench-", dir=names.parent))
-    except OSError as error:
-        raise PermissionError(f"no control group can be made below {names.parent} ({error}): run as root") from error
-    try:
-        (folder / names.limit).write_text(str(limit))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="bench-", dir=names.parent))
+            (folder / names.limit).write_text(str(limit))
+        except OSError as error:  # not root, or a parent that doesn't hand memory down
+            raise PermissionError(f"no memory can be limited below {names.parent} ({error}): run as root") from error
         with suppress(OSError):  # a machine may have no swap to limit
             (folder / names.swap).write_text(str(limit if names is V1 else 0))
         yield folder
     finally:
-        folder.rmdir()
+        if folder is not None:
+            folder.rmdir()
 
 
 def forget(folder: Path) -> None:

@@ -57,17 +57,16 @@ class Ids:
         return np.where(self.table[order[at]] == told, order[at], -1)
 
     def above(self, rows: np.ndarray) -> int | None:
-        """By how much every id is more than its place's row [n]; None where that isn't one number."""
+        """By how much every id is more than its place's row [n]; None where that isn't one number, or a negative one."""
         if not self.count:
             return 0
         more = int(self.at(np.zeros(1, np.int64))[0]) - int(rows[0])
         starts = range(0, self.count, BLOCK)
         blocks = (np.arange(start, min(start + BLOCK, self.count)) for start in starts)
-        return (
-            more
-            if all(np.array_equal(self.at(block), rows[block].astype(np.int64) + more) for block in blocks)
-            else None
+        told = more >= 0 and all(
+            np.array_equal(self.at(block), rows[block].astype(np.int64) + more) for block in blocks
         )
+        return more if told else None
 
     def mask(self, allowed: np.ndarray) -> np.ndarray:
         """[..., n] over places of a mask [..., V] over ids; ids beyond it aren't allowed."""

@@ -35,6 +35,11 @@ def test_rows_and_a_table_of_the_same_ids_answer_alike(above: int) -> None:
     assert table.above(rows) is None
 
 
+def test_ids_below_their_rows_keep_their_table() -> None:
+    """A mask over ids is cut at the first of them, which a negative one would count from the end."""
+    assert Ids.of(np.array([3, 5])).above(np.array([100, 102], np.uint32)) is None
+
+
 def test_ids_that_are_rows_take_no_file(compressed: Compressed, tmp_path: Path) -> None:
     assert not (compressed.folder / "ids.npy").exists()
     before = compressed.opened()
