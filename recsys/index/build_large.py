@@ -30,7 +30,7 @@ from recsys.index.strengths import Passing, measured_tuning
 from recsys.index.tiers import Tier
 from recsys.index.traits import Traits
 from recsys.index.tree import BLOCK
-from recsys.index.tune import Way, chosen, measured, rungs, source_rows, ways, with_choice
+from recsys.index.tune import Way, chosen, fallen_short, measured, rungs, source_rows, ways, with_choice
 from recsys.index.tuning import weights
 from recsys.index.vector_index import VectorIndex
 from recsys.index.vectors_folder import Asked, Run
@@ -161,7 +161,10 @@ class LargeIndex:
             say(
                 f"{way.probes} lists, {way.refine:g} k candidates{tail}: recall {way.recall:.4f}, {way.cpu_ms:.3f} CPU ms"
             )
-        return chosen(found, target, self.budgets.latency_ms)
+        way = chosen(found, target, self.budgets.latency_ms)
+        if (missed := fallen_short(found, way, target, self.budgets.latency_ms)) is not None:
+            say(missed)
+        return way
 
 
 def measurements(engine: CompressedEngine, test: Mapping[str, Asked], say: Say) -> dict[str, Any]:

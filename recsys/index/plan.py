@@ -18,6 +18,8 @@ LISTS_A_ROOT = 5.0  # lists over the square root of the items, rounded to a powe
 WHOLE_RECALL = 0.96  # that bytes reach among many items; above it, half floats settle the best
 MANY = 5_000_000
 TREE_BYTES = 3  # of float32 vectors a list: the tree, faiss's copy of it, and what a query works with
+TREE_FILE = 1.3  # of the same: the leaves, their parents, and how they hang together
+PACKED = 32  # places of a list are padded to so many
 # CPU microseconds of a query: a leaf looked at, a list visited, a code scanned, a candidate ranked
 LOOK, VISIT, SCAN, RANK = 0.0073, 0.086, 0.00095, 0.16
 # CPU microseconds a vector of 64 dimensions, on one core of the machine in bench/ann_10m.json
@@ -97,7 +99,7 @@ def planned(source: Source, spec: IndexSpec, budgets: Budgets, tail: Tail, shard
         large=large,
         recall=target,
         memory_bytes=memory_of(items, dim, lists, parts),
-        disk_bytes=memory_of(items, dim, lists, parts) + items * (beside(source) + (2 * dim if kept == "copy" else 0)),
+        disk_bytes=disk_of(items, dim, lists, parts) + items * (beside(source) + (2 * dim if kept == "copy" else 0)),
         cpu_seconds=predicted_cpu(items, dim, lists),
         reasons=(whole, why, tail_why),
     )
@@ -113,7 +115,16 @@ def round_log2(number: float) -> int:
 
 def memory_of(items: int, dim: int, lists: int, parts: int) -> int:
     """Bytes that searches touch: codes with places, rows of bytes, and the tree."""
-    return items * (parts // 2 + 8 + dim) + lists * dim * 4 * TREE_BYTES
+    return _lists_and_rows(items, dim, lists, parts) + lists * dim * 4 * TREE_BYTES
+
+
+def disk_of(items: int, dim: int, lists: int, parts: int) -> int:
+    """Bytes of the files with codes, places, rows of bytes and the tree."""
+    return _lists_and_rows(items, dim, lists, parts) + round(lists * dim * 4 * TREE_FILE)
+
+
+def _lists_and_rows(items: int, dim: int, lists: int, parts: int) -> int:
+    return (items + lists * PACKED // 2) * (parts // 2 + 8) + items * dim
 
 
 def beside(source: Source) -> int:

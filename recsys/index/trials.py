@@ -25,7 +25,7 @@ from recsys.index.encoding import Encoding
 from recsys.index.large import codec_of, sampled
 from recsys.index.memory_source import MemorySource
 from recsys.index.packing import Joining
-from recsys.index.plan import Budgets, Plan, assigned_cpu, memory_of, predicted_cpu, query_ms, trained_cpu
+from recsys.index.plan import Budgets, Plan, assigned_cpu, disk_of, memory_of, predicted_cpu, query_ms, trained_cpu
 from recsys.index.running_top import RunningTop
 from recsys.index.shards import Shard
 from recsys.index.source import Source
@@ -126,14 +126,14 @@ def with_layout(plan: Plan, source: Source, lists: int, parts: int, tried: dict[
     """The plan with its bytes and seconds; what comes of it stands in the manifest beside them."""
     assert plan.large is not None
     items, dim = len(source), source.dim
-    memory = memory_of(items, dim, lists, parts)
     kept = lists == plan.large.lists and parts == plan.large.parts
+    more = disk_of(items, dim, lists, parts) - disk_of(items, dim, plan.large.lists, plan.large.parts)
     why = f"{lists} lists and PQ{parts}x4, the cheapest of {len(tried['costs'])} layouts on a sample"
     return replace(
         plan,
         large=replace(plan.large, lists=lists, parts=parts),
-        memory_bytes=memory,
-        disk_bytes=plan.disk_bytes + memory - plan.memory_bytes,
+        memory_bytes=memory_of(items, dim, lists, parts),
+        disk_bytes=plan.disk_bytes + more,
         cpu_seconds=predicted_cpu(items, dim, lists),
         reasons=plan.reasons if kept else (why, *plan.reasons[2:]),
         tried=tried,

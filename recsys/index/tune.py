@@ -50,6 +50,21 @@ def chosen(found: list[Way], target: float, latency_ms: float | None) -> Way:
     return max(quick, key=lambda way: way.recall)
 
 
+def fallen_short(found: list[Way], way: Way, target: float, latency_ms: float | None) -> str | None:
+    """Which budgets these vectors can keep, where a chosen way doesn't keep what was asked."""
+    late = latency_ms is not None and way.cpu_ms > latency_ms
+    if way.recall >= target and not late:
+        return None
+    enough = [each for each in found if each.recall >= target]
+    asked = f"recall {target:g}" + ("" if latency_ms is None else f" in {latency_ms:g} CPU ms")
+    told = f"budgets missed: {asked} was asked, {way.recall:.4f} in {way.cpu_ms:.3f} ms is what is taken"
+    if enough:
+        return f"{told}; recall {target:g} takes latency_ms={min(each.cpu_ms for each in enough):.3f}"
+    best = max(found, key=lambda each: each.recall)
+    better = "" if best.tail else "; half floats (tail=copy) or more memory_gb may find more"
+    return f"{told}; the most that was found is recall={best.recall:.4f} with latency_ms={best.cpu_ms:.3f}{better}"
+
+
 def with_choice(choices: Choices, way: Way) -> Choices:
     kept, rows = (choices.tail, way.tail) if way.tail else (None, choices.tail_rows)
     return replace(choices, probes=way.probes, refine=way.refine, tail=kept, tail_rows=rows)

@@ -11,7 +11,7 @@ from recsys.index.compressed import Choices, CompressedEngine
 from recsys.index.large import LargeBuild, LargeSpec
 from recsys.index.running_top import RunningTop
 from recsys.index.source import MatrixSource
-from recsys.index.tune import Way, chosen, ways, with_choice
+from recsys.index.tune import Way, chosen, fallen_short, ways, with_choice
 from recsys.index.vectors_folder import Asked, in_turn
 
 N, DIM = 4000, 16
@@ -24,6 +24,21 @@ WAYS = [Way(8, 2, 0, 0.80, 0.1), Way(16, 8, 0, 0.95, 0.4), Way(16, 2, 0, 0.94, 0
 )
 def test_the_way_that_is_taken(target: float, latency: float | None, taken: int) -> None:
     assert chosen(WAYS, target, latency) == WAYS[taken]
+
+
+@pytest.mark.parametrize(
+    ("target", "latency", "told"),
+    [
+        (0.94, None, None),
+        (0.94, 0.3, None),
+        (0.945, 0.35, "latency_ms=0.400"),
+        (0.5, 0.05, "0.8000 in 0.100 ms is what is taken; recall 0.5 takes latency_ms=0.100"),
+        (0.99, 0.35, "recall=0.9600 with latency_ms=0.500; half floats"),
+    ],
+)
+def test_budgets_that_can_t_be_kept_name_those_that_can(target: float, latency: float | None, told: str | None) -> None:
+    said = fallen_short(WAYS, chosen(WAYS, target, latency), target, latency)
+    assert said is None if told is None else told in str(said)
 
 
 def test_a_choice_without_half_floats_names_no_file() -> None:

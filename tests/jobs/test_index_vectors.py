@@ -94,6 +94,21 @@ def test_the_plan_of_a_catalogue_is_in_its_manifest(index: Path) -> None:
     assert (large["lists"], large["parts"], large["tail"]) == (256, 16, "none")
 
 
+def test_what_was_foretold_is_near_to_what_came_of_it(index: Path) -> None:
+    plan = json.loads((index / "manifest.json").read_text())["meta"]["plan"]
+    foretold, came = plan["predicted"], plan["actual"]
+    assert foretold["bytes"] == pytest.approx(came["bytes"], rel=0.1)
+    assert foretold["recall"] == pytest.approx(came["recall"], abs=0.05)
+    assert 0.5 <= foretold["probes"] / came["probes"] <= 2
+
+
+def test_a_latency_that_no_way_keeps_is_answered_by_one_that_a_way_keeps(vectors: Path, tmp_path: Path) -> None:
+    told = ["index.flat_limit=1000", "recall=.9", "cluster=local0", "latency_ms=.0001"]
+    said = run("index", f"vectors={vectors}", f"out={tmp_path / 'i'}", *told)
+    assert "budgets missed: recall 0.9 in 0.0001 CPU ms was asked" in said
+    assert "takes latency_ms=" in said
+
+
 def test_a_prior_comes_with_the_vectors(vectors: Path, tmp_path: Path) -> None:
     prior = np.zeros(N, np.float32)
     prior[[7, 3000]] = 50, 40
