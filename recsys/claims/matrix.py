@@ -19,6 +19,12 @@ class Matrix:
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Matrix:
+        """Of seeds with every case: what a run that was cut short did of a seed is another, easier or harder, test."""
+        done: dict[int, set[tuple[str, str]]] = {}
+        for record in records:
+            done.setdefault(record.seed, set()).add((record.arm, record.setting))
+        every = set().union(*done.values())
+        records = [record for record in records if done[record.seed] == every]
         counts: dict[str, dict[str, int]] = {}
         seeds: dict[int, dict[str, list[float]]] = {}
         for record in records:

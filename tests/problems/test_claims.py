@@ -10,7 +10,9 @@ from scipy import stats
 
 from recsys.claims.judge import Measured, holm, judge
 from recsys.claims.kinds import Keeps, Moves, Reaches, Recovers
-from recsys.claims.records import parse_seeds
+from recsys.claims.matrix import Matrix
+from recsys.claims.records import Record, parse_seeds
+from recsys.diagnose.diagnosis import HEALTHY
 
 
 def cells(**arms: list[float]) -> dict[tuple[str, str], dict[int, dict[str, float]]]:
@@ -119,3 +121,19 @@ def test_seeds_are_ranges_and_lists() -> None:
     for wrong in ("", "a", "5-", "1-2-3", "9-3"):
         with pytest.raises(ValueError, match="seeds must be like"):
             parse_seeds(wrong)
+
+
+def case(cause: str, seed: int, said: str) -> Record:
+    told = {"cause": cause, "diagnosis": {"cause": said}}
+    return Record(
+        "case", "arm", f"{cause}: as it is", seed, "f", {"right": float(cause == said)}, 0, "claim", "c", {}, told
+    )
+
+
+def test_a_seed_with_some_of_its_cases_says_nothing_of_the_detector() -> None:
+    whole = [case(cause, seed, cause) for seed in (100, 101) for cause in (HEALTHY, "broken")]
+    cut_short = [case("broken", 102, HEALTHY)]
+    matrix = Matrix.of([*whole, *cut_short])
+    assert (matrix.macro_recall, matrix.false_alarm) == (1.0, 0.0)
+    assert set(matrix.by_seed) == {100, 101}
+    assert matrix.counts == {HEALTHY: {HEALTHY: 2}, "broken": {"broken": 2}}
