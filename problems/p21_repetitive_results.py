@@ -40,7 +40,8 @@ breadth of what is found, twins counted once (a query with one vector for severa
 found (starvation: rerankers have nothing to choose from). Three rivals: vectors of low effective rank (collapse, unrelated
 queries suffer as well); the same items in the lists of different queries (popularity); exact search finds more widely than
 the index (too few lists visited). The vectors' mean is taken out before twins are counted, because a common component makes
-everything alike.
+everything alike; and only items whose features are twins, too, are counted as the catalogue's, because an encoder that is too
+narrow, or never learnt a word, makes different items alike.
 
 Remedy
 ------
@@ -72,8 +73,9 @@ Apply
 vectors, query vectors and clicked items a query. Choose `lam`, `threshold` and the number of interests by `validation`, the
 share of held-out clicks for which a like listing is shown; the truth isn't needed. Check `threshold` on a few hundred pairs
 labelled by hand: it belongs to the encoder. Interests need some ten clicks a query; the tail goes without, by DPP over the
-canonical index. The detector needs `ServedLists` (vectors, queries, what was found and shown), and `ExactLists` and
-`ClickedItems` for the rivals; without them it says which experiment to run.
+canonical index. The detector needs `ServedLists` (vectors, queries, what was found and shown, and what the items are encoded
+from, to tell twins of the catalogue from twins of the encoder), and `ExactLists` and `ClickedItems` for the rivals; without them
+it says which experiment to run.
 
 What didn't work
 ----------------

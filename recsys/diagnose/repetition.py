@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from recsys.diagnose.diagnosis import ABSTAIN, HEALTHY, Diagnosis, Evidence, Part, Row
 from recsys.diagnose.stages import COARSE_INDEX
-from recsys.value import value
+from recsys.value import require, value
 
 CAUSES = {
     "embedding_collapse": "the vectors' effective rank",
@@ -37,6 +37,11 @@ class ServedLists(Part):
     queries: Tensor  # [Q, D] norm 1
     found: Tensor  # [Q, n] int64 places in vectors, best first
     shown: Tensor  # [Q, k] int64
+    features: Tensor | None = None  # [N, F] what the items are encoded from, a row a vector
+
+    def __post_init__(self) -> None:
+        fits = self.features is None or len(self.features) == len(self.vectors)
+        require(fits, f"features must have a row for each of the {len(self.vectors)} vectors")
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class ClickedItems(Part):
 class Signals:
     """Each near 0 where nothing is wrong, save effective_rank and recall, which fall."""
 
-    duplicates: float  # share of shown items with a near-twin shown above them, the catalogue's mean taken out
+    alike: float  # share of shown items with a near-twin shown above them, the catalogue's mean taken out
+    duplicates: float  # the same, of twins in what is encoded, too
     narrow: float  # nats by which clicks are spread over more clusters than as many distinct items shown
     effective_rank: float  # of the catalogue's vectors around their mean, which adds the same to all scores of a query
     missed: float  # share of what exact search finds that wasn't found
@@ -74,9 +80,11 @@ class Repetition:
     Each threshold lies midway between healthy and faulty settings of development seeds (docs/problems/p21.notes.md). Two
     signals don't convict by themselves, since sound systems of other problems show them: few directions may be all that
     there is to tell, so a collapse must also leave clicks `unreached`; and clicks are spread wherever users look at
-    more than the vector holds, so a query's second meaning must be one that other clicks find (`interests`). A geometric
-    cause explains what follows from it, so the order is: collapse, then what the index missed, then what all
-    queries share, then twins and narrowness by how far they are over their thresholds.
+    more than the vector holds, so a query's second meaning must be one that other clicks find (`interests`). Vectors
+    alone can't tell listings of one product from items that the encoder confuses: twins must be twins in the items'
+    features, too, and without features the detector asks for them. A geometric cause explains what follows from it, so
+    the order is: collapse, then what the index missed, then what all queries share, then twins and narrowness by how
+    far they are over their thresholds.
     """
 
     like: float = 0.95  # cosine of near-twins
@@ -92,12 +100,13 @@ class Repetition:
 
     def __call__(self, evidence: Evidence) -> Diagnosis:
         exact, clicked = evidence.find(ExactLists), evidence.find(ClickedItems)
-        seen = signals(evidence.get(ServedLists), exact, clicked, self.like)
+        lists = evidence.get(ServedLists)
+        seen = signals(lists, exact, clicked, self.like)
         rows, scores = self._rows(seen), self._scores(seen)
         over = {cause: score for cause, score in scores.items() if score > 1}
         first = next((cause for cause in FIRST if cause in over), None)
         cause = first or max(over, key=lambda name: over[name], default=HEALTHY)
-        wanted = _experiment(cause, exact is None, clicked is None)
+        wanted = _experiment(cause, exact is None, clicked is None, lists.features is None)
         if wanted is not None:
             return Diagnosis(ABSTAIN, scores, rows, wanted)
         rejected = {name: f"{CAUSES[name]}: {_why(name, cause, over)}" for name in CAUSES if name != cause}
@@ -111,14 +120,15 @@ class Repetition:
             "embedding_collapse": self.effective_rank / seen.effective_rank * told,
             COARSE_INDEX: seen.missed / self.missed,
             "popularity_bias": seen.shared / self.shared,
-            "near_duplicates": seen.duplicates / self.duplicates,
+            "near_duplicates": min(seen.alike, seen.duplicates) / self.duplicates,
             "single_mode_query": seen.narrow / self.narrow * several,
         }
         return {name: max(0.0, score) if score == score else 0.0 for name, score in found.items()}
 
     def _rows(self, seen: Signals) -> tuple[Row, ...]:
         return (
-            Row("share of shown items with a twin above", seen.duplicates, self.duplicates, "above: near_duplicates"),
+            Row("share of shown items with a twin above", seen.alike, self.duplicates, "below: no duplicates"),
+            Row("of these, twins in what is encoded", seen.duplicates, self.duplicates, "above: near_duplicates"),
             Row("entropy of clicks less that of lists", seen.narrow, self.narrow, "above: single_mode_query"),
             Row(
                 "effective rank of item vectors", seen.effective_rank, self.effective_rank, "below: embedding_collapse"
@@ -131,8 +141,10 @@ class Repetition:
         )
 
 
-def _experiment(cause: str, no_exact: bool, no_clicks: bool) -> str | None:
+def _experiment(cause: str, no_exact: bool, no_clicks: bool, no_features: bool) -> str | None:
     """What would decide between the cause and those that nobody measured."""
+    if cause == "near_duplicates" and no_features:
+        return "give the items' features: are these twins one product, or items that only the encoder makes alike?"
     if cause in (HEALTHY, "single_mode_query") and no_exact:
         return "search 200 of these queries again without an index: what it finds more widely, the index has missed"
     if cause == HEALTHY and no_clicks:
@@ -147,8 +159,10 @@ def _why(name: str, cause: str, over: Mapping[str, float]) -> str:
 def signals(lists: ServedLists, exact: ExactLists | None, clicked: ClickedItems | None, like: float) -> Signals:
     centred = normalize(lists.vectors - lists.vectors.mean(0), dim=1)
     clicks = None if clicked is None else clicked.clicks
+    alike = twins_above(centred, lists.shown, like)
     return Signals(
-        duplicates=float(twins(centred, lists.shown, like).double().mean()),
+        alike=float(alike.any(2).double().mean()),
+        duplicates=float((alike & _same_features(lists, like)).any(2).double().mean()),
         narrow=float("nan") if clicks is None else _narrow(centred, lists.found, clicks, like),
         effective_rank=effective_rank(lists.vectors - lists.vectors.mean(0)),
         missed=float("nan") if exact is None else _missed(lists.found, exact.found),
@@ -159,12 +173,25 @@ def signals(lists: ServedLists, exact: ExactLists | None, clicked: ClickedItems 
     )
 
 
+def _same_features(lists: ServedLists, like: float) -> Tensor:
+    """[Q, k, k] as `twins_above`; everywhere True where there are no features."""
+    if lists.features is None:
+        return torch.tensor(True)
+    features = lists.features.float()
+    return twins_above(normalize(features - features.mean(0), dim=1), lists.shown, like)
+
+
 def twins(vectors: Tensor, lists: Tensor, like: float) -> Tensor:
     """[Q, n] whether an earlier place of the list [Q, n] holds a vector as like as that."""
+    return twins_above(vectors, lists, like).any(2)
+
+
+def twins_above(vectors: Tensor, lists: Tensor, like: float) -> Tensor:
+    """[Q, n, n] whether a later place of the list [Q, n], the first n, and an earlier one hold vectors as like as that."""
     held = vectors[lists.clamp(min=0)]
     earlier = torch.ones(lists.shape[1], lists.shape[1], dtype=torch.bool).tril(-1)
     there = lists >= 0
-    return ((held @ held.transpose(1, 2) > like) & earlier & there[:, None] & there[:, :, None]).any(2)
+    return (held @ held.transpose(1, 2) > like) & earlier & there[:, None] & there[:, :, None]
 
 
 def effective_rank(vectors: Tensor) -> float:

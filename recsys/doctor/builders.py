@@ -8,19 +8,18 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from recsys.data.catalogue import Catalogue
 from recsys.diagnose.diagnosis import Part
 from recsys.diagnose.embedding import EmbeddingHealth
 from recsys.diagnose.repetition import ClickedItems, ExactLists, ServedLists
 from recsys.diagnose.slates import LoggedSlates
 from recsys.diagnose.stages import IndexAudit
 from recsys.diagnose.tasks import GradientTrace, TaskCurves
+from recsys.doctor.features import item_features
 from recsys.doctor.files import RunFiles, series
 from recsys.doctor.impressions import logged_slates
 from recsys.funnel.funnel import Funnel
 from recsys.funnel.request import FunnelSpec
 from recsys.index.exact import exact_search
-from recsys.train.checkpoint import load_model
 
 FOUND, SHOWN, CLICKED = 100, 10, 20
 ITEMS = 4096  # item vectors whose shape is looked at, spread over the catalogue
@@ -40,9 +39,10 @@ def served_lists(files: RunFiles) -> ServedLists:
     shown = Funnel(parts, FunnelSpec()).recommend_indices(users, moments, SHOWN, False)
     vectors = parts.vectors[files.items]
     queries = torch.from_numpy(files.query_vectors)
-    return ServedLists(
-        torch.from_numpy(vectors), queries, torch.from_numpy(places[found]), torch.from_numpy(places[shown])
-    )
+    lists = torch.from_numpy(places[found]), torch.from_numpy(places[shown])
+    features = item_features(files.catalogue)
+    held = None if features is None else features[torch.from_numpy(files.items)]
+    return ServedLists(torch.from_numpy(vectors), queries, *lists, features=held)
 
 
 def exact_lists(files: RunFiles) -> ExactLists:
@@ -61,12 +61,10 @@ def clicked_items(files: RunFiles) -> ClickedItems:
 
 def index_audit(files: RunFiles) -> IndexAudit:
     """Stored vectors beside the same items encoded anew by the checkpoint, and the index's answers beside exact ones."""
-    model, info = load_model(files.release.checkpoint)
+    model, _ = files.model
     some = files.items[:: max(1, len(files.items) // ITEMS)]
-    dataset, item = files.parts.dataset, info.model.item
-    catalogue = Catalogue.load(files.release.dataset.path, dataset, item.id_buckets, item.num_hashes)
     with torch.inference_mode():
-        fresh = model.vectors(model.items(catalogue.take(torch.from_numpy(some)))).float()
+        fresh = model.vectors(model.items(files.catalogue.take(torch.from_numpy(some)))).float()
     exact = exact_search(files.parts.vectors[files.items], files.items, files.query_vectors, FOUND).ids
     found = files.parts.index.search(files.query_vectors, FOUND).ids
     stored = torch.from_numpy(files.parts.vectors[some])

@@ -11,9 +11,12 @@ import torch
 
 from recsys.artefact import join_uri
 from recsys.batch import Batch
+from recsys.data.catalogue import Catalogue
 from recsys.data.reader import read_all
 from recsys.funnel.parts import Parts, Release
+from recsys.model import Recommender
 from recsys.tracking.log import Record, read_records
+from recsys.train.checkpoint import CheckpointInfo, load_model
 from recsys.value import require
 
 
@@ -31,6 +34,16 @@ class RunFiles:
     @cached_property
     def parts(self) -> Parts:
         return Parts.load(self.release)
+
+    @cached_property
+    def model(self) -> tuple[Recommender, CheckpointInfo]:
+        return load_model(self.release.checkpoint)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """What the model encodes items from."""
+        item = self.model[1].model.item
+        return Catalogue.load(self.release.dataset.path, self.parts.dataset, item.id_buckets, item.num_hashes)
 
     @cached_property
     def users(self) -> Batch:

@@ -34,11 +34,15 @@ def vector_parts(
     return health, TrainingTrace(held["loss"], triplets=False, gradient=held["gradient"], weight=held["weight"])
 
 
-def search_parts(items: Tensor, queries: Tensor, clicks: Tensor, shown: Tensor | None = None) -> tuple[Part, ...]:
-    """Of a system that searches item vectors [N, D] exactly; shown [Q, k] are its best where no ranker follows."""
+def search_parts(
+    items: Tensor, queries: Tensor, clicks: Tensor, features: Tensor, shown: Tensor | None = None
+) -> tuple[Part, ...]:
+    """Of a system that searches item vectors [N, D] of features [N, F] exactly; shown [Q, k]: its best, if no ranker follows."""
     found = nearest(items, queries)
     lists = found[:, :PLACES] if shown is None else shown
-    return IndexAudit(items, items, found, found), *served_parts((items, queries), (found, found, lists), clicks)
+    return IndexAudit(items, items, found, found), *served_parts(
+        (items, queries), (found, found, lists), clicks, features
+    )
 
 
 def nearest(items: Tensor, queries: Tensor) -> Tensor:
@@ -47,12 +51,12 @@ def nearest(items: Tensor, queries: Tensor) -> Tensor:
 
 
 def served_parts(
-    vectors: tuple[Tensor, Tensor], lists: tuple[Tensor, Tensor, Tensor], clicks: Tensor
+    vectors: tuple[Tensor, Tensor], lists: tuple[Tensor, Tensor, Tensor], clicks: Tensor, features: Tensor
 ) -> tuple[Part, ...]:
-    """Vectors of items and queries; lists of places as they were found, by exact search, and as they were shown."""
+    """Vectors of items and queries; places as found, by exact search, and as shown; what the items are encoded from."""
     items, queries = (normalize(held, dim=1) for held in vectors)
     found, exact, shown = lists
-    return ServedLists(items, queries, found, shown), ExactLists(exact), ClickedItems(clicks)
+    return ServedLists(items, queries, found, shown, features), ExactLists(exact), ClickedItems(clicks)
 
 
 def clicks_of(pairs: Tensor, wanted: Tensor) -> Tensor:

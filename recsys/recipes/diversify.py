@@ -99,7 +99,7 @@ class Diversify:
         return Evidence.of(
             IndexAudit(logs.listings, logs.listings, fitted.pool.ids, exact.ids),
             *vector_parts(logs.listings),
-            *served_parts((logs.listings, logs.queries), lists, logs.clicks),
+            *served_parts((logs.listings, logs.queries), lists, logs.clicks, logs.content),
         )
 
     def _index(self, listings: Tensor, ids: Tensor, queries: Tensor, exact: bool = False) -> VectorIndex:

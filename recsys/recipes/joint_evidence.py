@@ -92,7 +92,7 @@ def space(run: JointRun, logs: CoarseFineLogs) -> tuple[Part, ...]:
     order = joint.answers(run.model, logs, users[:, None], found)[1].topk(PLACES, dim=1).indices
     row, place = (logs.train.clicks > 0).nonzero(as_tuple=True)
     clicks = clicks_of(torch.stack([logs.train.user[row], logs.train.items[row, place]], dim=1), users)
-    searched = search_parts(seen.find_item, seen.find_user, clicks, found.gather(1, order))
+    searched = search_parts(seen.find_item, seen.find_user, clicks, logs.items, found.gather(1, order))
     return *vector_parts(seen.find_item, run.recorder), *searched
 
 

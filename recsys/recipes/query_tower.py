@@ -188,7 +188,7 @@ class Pair(nn.Module):
 def _searched(fitted: Towers, logs: TokensLogs) -> tuple[Part, ...]:
     """What queries that have a click find."""
     queries = fitted.student(logs.clicked[:QUERIES])
-    return search_parts(fitted.searched, queries, logs.clicks[:QUERIES, None])
+    return search_parts(fitted.searched, queries, logs.clicks[:QUERIES, None], logs.items)
 
 
 def _pair(encoder: QueryEncoder, logs: TokensLogs, seed: int) -> Pair:

@@ -63,7 +63,13 @@ def _space(fitted: Fitted, model: Pair, logs: SearchLogs) -> tuple[Part, ...]:
     items = model.item(logs.items, torch.arange(len(logs.items)) + FIRST)
     queries = model.query(logs.queries[frequent], frequent + FIRST)
     clicks = clicks_of(logs.clicks, frequent)
-    return *vector_parts(items, fitted.recorder), *search_parts(items, queries, clicks)
+    return *vector_parts(items, fitted.recorder), *search_parts(items, queries, clicks, _words(logs.items))
+
+
+def _words(titles: Tensor) -> Tensor:
+    """[I, V] how often each word stands in each title."""
+    counts = torch.zeros(len(titles), int(titles.max()) + 1)
+    return counts.scatter_add_(1, titles, torch.ones(titles.shape))[:, 1:]  # 0 is padding
 
 
 def rarest_word(logs: SearchLogs) -> Tensor:

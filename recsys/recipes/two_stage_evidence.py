@@ -51,4 +51,4 @@ def _served(pipe: Pipeline, logs: SearchLogs) -> tuple[Part, ...]:
     rows = torch.zeros(len(logs.part), dtype=torch.bool).index_fill(0, wanted, True)
     found = pipe.candidates.items[rows]
     lists = found, exact(pipe, rows), shown(pipe.ranker.model, pipe.features[rows], found)
-    return served_parts((pipe.stored, pipe.bundle.queries[rows]), lists, clicks_of(logs.pairs, wanted))
+    return served_parts((pipe.stored, pipe.bundle.queries[rows]), lists, clicks_of(logs.pairs, wanted), logs.items)

@@ -20,6 +20,7 @@ LEFT = 3  # dimensions that a collapse leaves alone
 class CatalogueLogs(Logs):
     """Vectors of a trained dual tower, and what users clicked after each query, its reformulations included."""
 
+    content: Tensor  # [N, D] what the item tower encodes
     listings: Tensor  # [N, D] norm 1
     queries: Tensor  # [Q, D] norm 1
     clicks: Tensor  # [Q, C] int64 listings, in no order of time
@@ -70,7 +71,7 @@ class Catalogue:
             self.num_queries, seed, "queries"
         )
         clicks = _clicks(weight, aspect, quality, product, self.num_clicks, seed)
-        logs = CatalogueLogs(*self._towers(listings, queries, seed), clicks)
+        logs = CatalogueLogs(listings, *self._towers(listings, queries, seed), clicks)
         return Sample(logs, CatalogueTruth(product, aspect, quality, weight))
 
     def _listings(self, seed: int) -> Tensor:

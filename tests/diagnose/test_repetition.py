@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -57,7 +59,24 @@ def test_without_a_replay_or_clicks_it_names_the_experiment() -> None:
     said = Repetition()(Evidence.of(narrow.get(ServedLists), narrow.get(ClickedItems)))
     assert said.cause == ABSTAIN
     twice = evidence(intents=(1.0,)).get(ServedLists)
-    assert Repetition()(Evidence.of(twice)).cause == "near_duplicates"  # seen in the lists themselves
+    assert Repetition()(Evidence.of(twice)).cause == "near_duplicates"  # seen in lists and features
+    said = Repetition()(Evidence.of(replace(twice, features=None)))
+    assert said.cause == ABSTAIN
+    assert "features" in (said.next_experiment or "")
+
+
+def test_items_that_only_the_encoder_makes_alike_are_no_duplicates() -> None:
+    confused = evidence(intents=(1.0,))
+    lists = confused.get(ServedLists)
+    others = torch.randn(lists.vectors.shape, generator=torch_rng(0, "other features"))
+    parts = replace(lists, features=others), confused.get(ExactLists), confused.get(ClickedItems)
+    said = Repetition()(Evidence.of(*parts))
+    rows = {row.signal: row.value for row in said.evidence}
+    assert said.cause == HEALTHY
+    assert rows["share of shown items with a twin above"] > Repetition().duplicates
+    assert rows["of these, twins in what is encoded"] == 0
+    with pytest.raises(ValueError, match="a row for each of the"):
+        replace(lists, features=others[1:])
 
 
 def test_effective_rank_of_a_sphere_and_of_a_line() -> None:

@@ -23,7 +23,7 @@ def test_clicks_are_the_first_of_each_query() -> None:
 
 def test_what_is_searched_exactly_misses_nothing() -> None:
     items, queries = (torch.randn(n, 8, generator=torch_rng(n, "v")) for n in (300, 5))
-    parts = {type(part): part for part in search_parts(items, queries, torch.full((5, CLICKS), -1))}
+    parts = {type(part): part for part in search_parts(items, queries, torch.full((5, CLICKS), -1), items)}
     audit, lists, exact = parts[IndexAudit], parts[ServedLists], parts[ExactLists]
     assert isinstance(audit, IndexAudit)
     assert isinstance(lists, ServedLists)
