@@ -12,7 +12,9 @@ from recsys.index.vectors_folder import Asked, recall
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 REFINES = (1.5, 2.0, 3.0, 4.0, 8.0)
-TAILS = (0, 200, 400, 800)  # where vectors are near to each other, bytes choose badly which rows half floats rank
+# Rows ranked by half floats: where vectors are near to each other, codes and bytes choose badly which these are. Above the
+# candidates of the last of REFINES, as many rows are ranked as codes choose
+TAILS = (0, 200, 400, 800, 1600, 3200)
 FURTHER = 2  # rungs above the first that reaches the target: fewer candidates may make up for more lists
 
 
@@ -87,11 +89,16 @@ def source_rows(engine: CompressedEngine, places: np.ndarray) -> np.ndarray:
     return engine.source_rows(places)
 
 
+def _refines(tail: int, k: int) -> list[float]:
+    """Candidates in k that hold so many rows, the most first."""
+    return [each for each in reversed(REFINES) if tail <= each * k] or [tail / k]
+
+
 def _rung(engine: CompressedEngine, asked: Asked, probes: int, target: float, found: list[Way]) -> list[Way]:
     """All candidates first: where they don't reach the target, fewer don't either."""
     rung = []
     for tail in TAILS if engine.tail is not None else TAILS[:1]:
-        for refine in reversed([each for each in REFINES if tail <= each * asked.truth.shape[1]]):
+        for refine in _refines(tail, asked.truth.shape[1]):
             way = measured(engine, asked, probes, refine, tail)
             rung.append(way)
             if way.recall < target:
