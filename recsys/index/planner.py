@@ -22,6 +22,8 @@ WIDENING = 1 / 3  # measured: with probes * share ** -WIDENING a random filter r
 SLACK = 0.9  # a filtered search may be less settled than one without a filter by this factor, as its recall may
 AFTERWARDS = 0.25  # share allowed from which a search without the selector, which faiss is slow with, costs less
 SURPLUS = 1.1  # hits fetched for each that is wanted, if allowed items lay evenly, and k more
+# Times the probes' cost that settling takes: half of the probes, all of them, and twice as many for some queries
+SETTLING = 2.0
 SCAN_BLOCK = 65_536  # rows gathered at a time
 
 # nanoseconds of one thread at 64 dimensions (AVX2, 2026-11); only their ratios matter
@@ -80,7 +82,7 @@ class Planner:
         if allowed is None or count == size:
             return self._completed(queries, k, probes)
         probes = self._widened(probes, count / size)
-        if self.engine.lists == 1 or self._scan_cost(count) <= 1.5 * self._probe_cost(probes, count):
+        if self.engine.lists == 1 or self._scan_cost(count) <= SETTLING * self._probe_cost(probes, count):
             return self._scan(queries, k, allowed, count)
         if count >= AFTERWARDS * size:
             return self._filtered_afterwards(queries, k, allowed, probes)
