@@ -63,7 +63,7 @@ class Signals:
     """Each near 0 where nothing is wrong, save effective_rank and recall, which fall."""
 
     alike: float  # share of shown items with a near-twin shown above them, the catalogue's mean taken out
-    duplicates: float  # the same, of twins in what is encoded, too
+    duplicates: float  # the same, of twins in what is encoded, too; NaN where nobody said what that is
     narrow: float  # nats by which clicks are spread over more clusters than as many distinct items shown
     effective_rank: float  # of the catalogue's vectors around their mean, which adds the same to all scores of a query
     missed: float  # share of what exact search finds that wasn't found
@@ -116,11 +116,12 @@ class Repetition:
         """Above 1 where a threshold is crossed; what wasn't measured is 0."""
         told = not seen.unreached <= self.unreached  # without clicks nobody knows
         several = seen.interests > self.interests
+        twins_shown = seen.duplicates if seen.duplicates == seen.duplicates else seen.alike
         found = {
             "embedding_collapse": self.effective_rank / seen.effective_rank * told,
             COARSE_INDEX: seen.missed / self.missed,
             "popularity_bias": seen.shared / self.shared,
-            "near_duplicates": min(seen.alike, seen.duplicates) / self.duplicates,
+            "near_duplicates": twins_shown / self.duplicates,
             "single_mode_query": seen.narrow / self.narrow * several,
         }
         return {name: max(0.0, score) if score == score else 0.0 for name, score in found.items()}
@@ -162,7 +163,7 @@ def signals(lists: ServedLists, exact: ExactLists | None, clicked: ClickedItems 
     alike = twins_above(centred, lists.shown, like)
     return Signals(
         alike=float(alike.any(2).double().mean()),
-        duplicates=float((alike & _same_features(lists, like)).any(2).double().mean()),
+        duplicates=_duplicates(lists, alike, like),
         narrow=float("nan") if clicks is None else _narrow(centred, lists.found, clicks, like),
         effective_rank=effective_rank(lists.vectors - lists.vectors.mean(0)),
         missed=float("nan") if exact is None else _missed(lists.found, exact.found),
@@ -173,12 +174,13 @@ def signals(lists: ServedLists, exact: ExactLists | None, clicked: ClickedItems 
     )
 
 
-def _same_features(lists: ServedLists, like: float) -> Tensor:
-    """[Q, k, k] as `twins_above`; everywhere True where there are no features."""
+def _duplicates(lists: ServedLists, alike: Tensor, like: float) -> float:
+    """Share of shown items with an earlier one whose vector is `alike` [Q, k, k] and whose features are twins, too."""
     if lists.features is None:
-        return torch.tensor(True)
+        return float("nan")
     features = lists.features.float()
-    return twins_above(normalize(features - features.mean(0), dim=1), lists.shown, like)
+    same = twins_above(normalize(features - features.mean(0), dim=1), lists.shown, like)
+    return float((alike & same).any(2).double().mean())
 
 
 def twins(vectors: Tensor, lists: Tensor, like: float) -> Tensor:

@@ -51,6 +51,11 @@ def test_filters_far_from_the_queries_keep_the_recall(share: float) -> None:
     assert recall(queries, nearness <= np.quantile(nearness, share)) >= 0.9 * recall(queries, None)
 
 
+def test_a_tenth_is_scanned_since_settling_costs_more() -> None:
+    world, _ = built()
+    assert recall(world.users[:50], rng(0, "a tenth").random(N) < 0.1) == 1.0
+
+
 def test_a_mask_for_each_query_and_an_answer_that_depends_on_no_other_query() -> None:
     world, index = built()
     masks = rng(0, "masks").random((5, N)) < np.array(SHARES)[:, None]

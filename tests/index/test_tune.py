@@ -11,7 +11,7 @@ from recsys.index.compressed import Choices, CompressedEngine
 from recsys.index.large import LargeBuild, LargeSpec
 from recsys.index.running_top import RunningTop
 from recsys.index.source import MatrixSource
-from recsys.index.tune import Way, chosen, fallen_short, ways, with_choice
+from recsys.index.tune import Way, _refines, chosen, fallen_short, ways, with_choice
 from recsys.index.vectors_folder import Asked, in_turn
 
 N, DIM = 4000, 16
@@ -39,6 +39,12 @@ def test_the_way_that_is_taken(target: float, latency: float | None, taken: int)
 def test_budgets_that_can_t_be_kept_name_those_that_can(target: float, latency: float | None, told: str | None) -> None:
     said = fallen_short(WAYS, chosen(WAYS, target, latency), target, latency)
     assert said is None if told is None else told in str(said)
+
+
+def test_the_most_rows_of_half_floats_are_ranked_from_as_many_candidates() -> None:
+    assert _refines(800, 100) == [8.0]
+    assert _refines(3200, 100) == [32.0]
+    assert _refines(0, 100) == [8.0, 4.0, 3.0, 2.0, 1.5]
 
 
 def test_a_choice_without_half_floats_names_no_file() -> None:
